@@ -1,0 +1,3 @@
+"""What architectures are made of: configuration, outputs, attention, masks, positions, cache, taps, loading.
+
+This package never imports `core.models`."""

@@ -1,0 +1,63 @@
+"""Attention, once for all architectures. Vaswani et al. 2017, 3.2; grouped queries: Ainslie et al. 2023.
+
+An architecture owns its projections and its position scheme; what comes after is here.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from core.modeling.masks import Mask
+from core.modeling.taps import tap, wanted
+
+
+def split_heads(x: torch.Tensor, head_dim: int) -> torch.Tensor:
+    """(batch, tokens, heads * head_dim) -> (batch, heads, tokens, head_dim)."""
+    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+def attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: Mask,
+    *,
+    layer: int,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    prefix: str = "",
+) -> torch.Tensor:
+    """What each head reads.
+
+    q (batch, heads, q, d); k and v (batch, kv heads, k, d), kv heads dividing heads -> z (batch, q, heads, d). The fast
+    kernel runs unless this layer's scores or pattern are asked for in this call.
+    """
+    q, k, v = tap(prefix + "q", layer, q), tap(prefix + "k", layer, k), tap(prefix + "v", layer, v)
+    grouped = q.shape[1] != k.shape[1]
+    if wanted(prefix + "pattern", layer) or wanted(prefix + "scores", layer):
+        if grouped:
+            k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+        scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+        bias = mask.explicit(q.shape[2], k.shape[2], q)
+        scores = tap(prefix + "scores", layer, scores if bias is None else scores + bias)
+        pattern = F.dropout(scores.softmax(-1, dtype=torch.float32).to(q.dtype), dropout, training=dropout > 0)
+        z = tap(prefix + "pattern", layer, pattern) @ v
+    else:
+        z = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask.bias, is_causal=mask.causal, dropout_p=dropout, scale=scale, enable_gqa=grouped
+        )
+    return tap(prefix + "z", layer, z.transpose(1, 2))
+
+
+def merge_heads(z: torch.Tensor, output: nn.Module, *, layer: int, prefix: str = "") -> torch.Tensor:
+    """z (batch, q, heads, d) through the output projection -> (batch, q, width).
+
+    `head_out` (batch, q, heads, width), what each head adds to the residual stream, is computed only where asked for.
+    """
+    if not wanted(prefix + "head_out", layer):
+        return tap(prefix + "attn_out", layer, output(z.flatten(-2)))
+    heads = torch.eye(z.shape[-2], dtype=z.dtype, device=z.device)[..., None]
+    apart = (z[..., None, :, :] * heads).flatten(-2)  # one row a head, the other heads zero
+    bias = output(torch.zeros_like(apart[..., :1, :]))
+    out = tap(prefix + "head_out", layer, output(apart) - bias).sum(-2) + bias.squeeze(-2)
+    return tap(prefix + "attn_out", layer, out)

@@ -1,0 +1,67 @@
+"""Small blocks several architectures share."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from core.errors import ConfigError
+
+
+def _tanh_gelu(x: torch.Tensor) -> torch.Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": _tanh_gelu,
+    "gelu_pytorch_tanh": _tanh_gelu,
+    "gelu_fast": _tanh_gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+def activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function a config.json names. Raises ConfigError for an unknown name."""
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"activation '{name}' is not known; known: {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[name]
+
+
+class Conv1D(nn.Module):
+    """GPT-2's linear layer: the weight is (in, out), a Linear's transposed. Radford et al. 2019."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.nf, self.nx = nf, nx
+        self.weight = nn.Parameter(torch.empty(nx, nf))
+        self.bias = nn.Parameter(torch.zeros(nf))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…, nx) -> (…, nf)."""
+        return F.linear(x, self.weight.t(), self.bias)
+
+    def extra_repr(self) -> str:
+        """As in a printed model."""
+        return f"nf={self.nf}, nx={self.nx}"
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, computed in float32. Zhang & Sennrich 2019."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…, width) -> (…, width)."""
+        return self.weight * F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """As in a printed model."""
+        return f"{self.weight.numel()}, eps={self.eps}"

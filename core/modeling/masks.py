@@ -1,0 +1,52 @@
+"""Which key each query may read, as booleans combined and filled once."""
+
+import torch
+
+
+class Mask:
+    """How one forward masks attention: `causal` (the kernel's own triangle), an additive `bias`, or neither.
+
+    bias: (batch or 1, 1, q, k), 0 where a key may be read and finfo.min where not; a row that may read nothing stays finite.
+    """
+
+    __slots__ = ("bias", "causal")
+
+    def __init__(self, bias: torch.Tensor | None = None, causal: bool = False) -> None:
+        self.bias, self.causal = bias, causal
+
+    def explicit(self, queries: int, keys: int, like: torch.Tensor) -> torch.Tensor | None:
+        """The bias, with the kernel's triangle written out."""
+        return fill(triangle(queries, keys, like.device), like.dtype) if self.causal else self.bias
+
+
+def triangle(queries: int, keys: int, device: torch.device) -> torch.Tensor:
+    """(1, 1, q, k): True where query i, the (keys - queries + i)-th token, may read key j."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)[None, None]
+
+
+def fill(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Booleans -> additive bias."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
+
+
+def make_mask(attention_mask: torch.Tensor | None, like: torch.Tensor, keys: int, *, causal: bool) -> Mask:
+    """The mask of one forward.
+
+    attention_mask: (batch, keys) with 1 for a token and 0 for padding, or a boolean or additive (batch, 1, q, k).
+    like: (batch, q, width), for q, dtype and device.
+    """
+    queries = like.shape[1]
+    if attention_mask is not None and attention_mask.dim() == 4:
+        boolean = attention_mask.dtype == torch.bool
+        return Mask(fill(attention_mask, like.dtype) if boolean else attention_mask.to(like.dtype))
+    if attention_mask is not None and attention_mask.shape[1] < keys:
+        read = attention_mask.new_ones(attention_mask.shape[0], keys - attention_mask.shape[1])
+        attention_mask = torch.cat([read, attention_mask], 1)
+    if attention_mask is None or bool((attention_mask != 0).all()):
+        if not causal or queries == 1:
+            return Mask()
+        return Mask(causal=True) if queries == keys else Mask(fill(triangle(queries, keys, like.device), like.dtype))
+    allowed = attention_mask[:, None, None, :].to(like.device) != 0
+    if causal:
+        allowed = allowed & triangle(queries, keys, like.device)
+    return Mask(fill(allowed, like.dtype))

@@ -1,0 +1,251 @@
+"""PreTrainedModel: what every architecture can do besides its forward."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from core.modeling.cache import Cache
+from core.modeling.configuration import PreTrainedConfig
+from core.modeling.layers import Conv1D
+from core.modeling.taps import Taps, active, head_mask_taps, tapped
+
+
+class PreTrainedModel(nn.Module):
+    """The base of all models.
+
+    A subclass names its `config_class`, the attribute under which the headless model stands in it (`base_model_prefix`),
+    parameters that share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), prefixes of parameters that
+    a checkpoint may lack because they belong to a head still to be trained (`_new_heads`), and GGUF's names (`gguf_names`).
+    """
+
+    config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
+    base_model_prefix: ClassVar[str] = ""
+    _tied_weights_keys: ClassVar[dict[str, str]] = {}
+    _new_heads: ClassVar[tuple[str, ...]] = ("classifier.", "score.", "qa_outputs.", "pooler.", "cls.")
+    gguf_names: ClassVar[list[tuple[str, str]]] = []
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.name_or_path = ""
+        self.gradient_checkpointing = False
+        self._generation_config: Any = None
+
+    # ------------------------------------------------------------------ forward
+
+    def __call__(self, *args: Any, taps: Taps | None = None, **kwargs: Any) -> Any:
+        """Forward; `taps` records or replaces what passes inside (core.modeling.taps)."""
+        if taps is None:
+            return super().__call__(*args, **kwargs)
+        with tapped(taps):
+            return super().__call__(*args, **kwargs)
+
+    @contextmanager
+    def watching(
+        self, attentions: bool | None, hidden_states: bool | None, head_mask: torch.Tensor | None, layers: int
+    ) -> Iterator[Callable[[torch.Tensor], dict[str, Any]]]:
+        """The taps behind `output_attentions`, `output_hidden_states` and `head_mask` of one forward.
+
+        Yields a function from the last hidden state to the output's fields (None where not asked for).
+        """
+        attentions = self.config.output_attentions if attentions is None else attentions
+        hidden_states = self.config.output_hidden_states if hidden_states is None else hidden_states
+        record: dict[str, None] = {}
+        if attentions:
+            record |= {"pattern": None, "cross.pattern": None}
+        if hidden_states:
+            record["resid_pre"] = None
+        seen = Taps(record)
+        sets = [seen] if record else []
+        if head_mask is not None:
+            sets.append(head_mask_taps(head_mask, layers))
+
+        def fields(last: torch.Tensor) -> dict[str, Any]:
+            return {
+                "hidden_states": (*seen.layers("resid_pre"), last) if hidden_states else None,
+                "attentions": seen.layers("pattern") if attentions else None,
+                "cross_attentions": seen.layers("cross.pattern") or None if attentions else None,
+            }
+
+        with tapped(*sets):
+            yield fields
+
+    def run_block(self, block: Callable[..., torch.Tensor], *args: Any) -> torch.Tensor:
+        """One layer, computed a second time in backward where gradient checkpointing is on."""
+        if not (self.gradient_checkpointing and self.training and torch.is_grad_enabled()):
+            return block(*args)
+        sets, first = active(), True
+
+        def run(*args: Any) -> torch.Tensor:
+            nonlocal first
+            if first:
+                first = False
+                return block(*args)
+            with tapped(*(taps.again() for taps in sets)):
+                return block(*args)
+
+        return checkpoint(run, *args, use_reentrant=False)  # type: ignore[return-value]
+
+    def make_cache(self, past_key_values: Any, use_cache: bool | None) -> Cache | None:
+        """The cache of one forward: the caller's, a new one, or none."""
+        use_cache = self.config.use_cache if use_cache is None else use_cache
+        if past_key_values is not None:
+            return Cache.of(past_key_values)
+        if self.gradient_checkpointing and self.training:
+            return None
+        return Cache() if use_cache else None
+
+    def wants_dict(self, return_dict: bool | None) -> bool:
+        """`return_dict`, or the configuration's."""
+        return self.config.return_dict if return_dict is None else return_dict
+
+    # ------------------------------------------------------------------ parts
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The model without its head."""
+        return getattr(self, self.base_model_prefix, self)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of token vectors."""
+        base = self.base_model
+        if isinstance(base, PreTrainedModel) and base is not self:
+            return base.get_input_embeddings()
+        raise AttributeError(f"{type(self).__name__} names no input embeddings")
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The layer that gives logits over the vocabulary, if there is one."""
+        return getattr(self, "lm_head", None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first parameter is."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the first floating-point parameter."""
+        return next(p.dtype for p in self.parameters() if p.is_floating_point())
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """How many numbers it holds; tied tensors count once."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def tie_weights(self) -> None:
+        """Make tied parameters one tensor, where the configuration says so."""
+        if self.config.tie_word_embeddings:
+            for name, source in self._tied_weights_keys.items():
+                module, _, leaf = name.rpartition(".")
+                setattr(self.get_submodule(module), leaf, self.get_parameter(source))
+
+    def init_weights(self, prefixes: tuple[str, ...] = ("",)) -> None:
+        """Random weights for modules whose name begins with one of the prefixes: normal of `initializer_range`, zero
+        biases, norms one."""
+        deviation = getattr(self.config, "initializer_range", 0.02)
+        for name, module in self.named_modules():
+            if not f"{name}.".startswith(prefixes):
+                continue
+            if isinstance(module, nn.Linear | nn.Embedding | Conv1D):
+                nn.init.normal_(module.weight, std=deviation)
+                padding = getattr(module, "padding_idx", None)
+                if padding is not None:
+                    nn.init.zeros_(module.weight[padding])
+            elif isinstance(module, nn.LayerNorm):
+                nn.init.ones_(module.weight)
+            if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
+                nn.init.zeros_(bias)
+
+    def post_init(self) -> None:
+        """To be called at the end of a subclass's __init__."""
+        if not self.device.type == "meta":
+            with torch.no_grad():
+                self.init_weights()
+        self.tie_weights()
+
+    # ------------------------------------------------------------------ training
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """Keep only the layers' inputs and compute their insides again in backward. Chen et al. 2016."""
+        self._set_checkpointing(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep everything again."""
+        self._set_checkpointing(False)
+
+    def _set_checkpointing(self, value: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, PreTrainedModel):
+                module.gradient_checkpointing = value
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether gradient checkpointing is on."""
+        return self.gradient_checkpointing
+
+    def enable_input_require_grads(self) -> None:
+        """Let gradients flow into frozen embeddings' output; kept for callers who know it, nothing here needs it."""
+        self.get_input_embeddings().register_forward_hook(lambda module, args, output: output.requires_grad_(True))
+
+    # ------------------------------------------------------------------ files
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+        """Load from a folder, a GGUF file, a starter's name or a hub name: see core.modeling.loading.load."""
+        from core.modeling.loading import load
+
+        return load(cls, pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig, **kwargs: Any) -> Self:
+        """A model with random weights."""
+        return cls(config)
+
+    def save_pretrained(self, save_directory: str | Path, max_shard_size: int | str = "5GB", **kwargs: Any) -> None:
+        """Write config.json, generation_config.json and safetensors; tied tensors once."""
+        from core.modeling.loading import save
+
+        save(self, Path(save_directory), max_shard_size)
+
+    # ------------------------------------------------------------------ generation
+
+    @property
+    def generation_config(self) -> Any:
+        """The defaults of `generate`: generation_config.json's, or what the configuration says."""
+        if self._generation_config is None:
+            from core.generation import GenerationConfig
+
+            names = ("bos_token_id", "eos_token_id", "pad_token_id")
+            values = {name: getattr(self.config, name, None) for name in names}
+            self._generation_config = GenerationConfig(**{k: v for k, v in values.items() if v is not None})
+        return self._generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: Any) -> None:
+        self._generation_config = value
+
+    def generate(self, inputs: torch.Tensor | None = None, generation_config: Any = None, **kwargs: Any) -> Any:
+        """Continue a prompt: core.generation.generate."""
+        from core.generation import generate
+
+        return generate(self, inputs, generation_config, **kwargs)
+
+    def can_generate(self) -> bool:
+        """Whether it has a language-modelling head to generate with."""
+        return type(self).__name__.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
+
+
+def default_positions(past: int, length: int, device: torch.device) -> torch.Tensor:
+    """(1, length): the positions after `past` tokens."""
+    return torch.arange(past, past + length, device=device)[None]
+
+
+def keep_logits(hidden: torch.Tensor, logits_to_keep: int) -> torch.Tensor:
+    """The last `logits_to_keep` positions of (batch, tokens, width); 0 keeps all."""
+    return hidden[:, -logits_to_keep:] if logits_to_keep else hidden
+
+
