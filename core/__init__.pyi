@@ -7,3 +7,29 @@ from .auto import (
     AutoModelForSequenceClassification as AutoModelForSequenceClassification,
     AutoModelForTokenClassification as AutoModelForTokenClassification,
 )
+from .generation import (
+    GenerationConfig as GenerationConfig,
+    TextIteratorStreamer as TextIteratorStreamer,
+    TextStreamer as TextStreamer,
+)
+from .modeling.configuration import PreTrainedConfig as PreTrainedConfig
+from .modeling.model import PreTrainedModel as PreTrainedModel
+from .modeling.taps import Taps as Taps
+from .models.bert import (
+    BertConfig as BertConfig,
+    BertForMaskedLM as BertForMaskedLM,
+    BertForQuestionAnswering as BertForQuestionAnswering,
+    BertForSequenceClassification as BertForSequenceClassification,
+    BertForTokenClassification as BertForTokenClassification,
+    BertModel as BertModel,
+)
+from .models.gpt2 import (
+    GPT2Config as GPT2Config,
+    GPT2LMHeadModel as GPT2LMHeadModel,
+    GPT2Model as GPT2Model,
+)
+from .models.llama import (
+    LlamaConfig as LlamaConfig,
+    LlamaForCausalLM as LlamaForCausalLM,
+    LlamaModel as LlamaModel,
+)

@@ -1,0 +1,125 @@
+"""GenerationConfig: each parameter's name, default, range and one line of help, declared once; the page and the API read them here."""
+
+import json
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from core.errors import GenerationError
+
+
+def _knob(default: Any, help: str, low: float | None = None, high: float | None = None, step: float | None = None) -> Any:
+    return field(default=default, metadata={"help": help, "min": low, "max": high, "step": step})
+
+
+@dataclass
+class GenerationConfig:
+    """How a prompt is continued. Unknown keys of a generation_config.json are kept in `extra` and written back."""
+
+    max_new_tokens: int | None = _knob(None, "Most tokens to write.", 1, 4096, 1)
+    max_length: int = _knob(20, "Most tokens of prompt and answer together, where max_new_tokens is not set.", 1, 8192, 1)
+    min_new_tokens: int | None = _knob(None, "Fewest tokens to write before an end is allowed.", 0, 4096, 1)
+    do_sample: bool = _knob(False, "Draw the next token by its probability instead of taking the likeliest.")
+    temperature: float = _knob(1.0, "Below 1 sharpens the probabilities, above 1 flattens them.", 0.05, 2.0, 0.05)
+    top_k: int = _knob(50, "Draw from the k likeliest tokens only; 0 for all.", 0, 500, 1)
+    top_p: float = _knob(1.0, "Draw from the likeliest tokens that together have this probability.", 0.0, 1.0, 0.01)
+    min_p: float | None = _knob(None, "Leave out tokens less likely than this share of the likeliest.", 0.0, 1.0, 0.01)
+    repetition_penalty: float = _knob(1.0, "Above 1 makes tokens that were already used less likely.", 0.5, 2.0, 0.01)
+    seed: int | None = _knob(None, "The same seed draws the same answer.", 0, 2**31 - 1, 1)
+    num_return_sequences: int = _knob(1, "How many answers to a prompt.", 1, 16, 1)
+    num_beams: int = _knob(1, "Beams of a beam search; 1 is none.", 1, 1, 1)
+    use_cache: bool = _knob(True, "Keep keys and values, so that each step computes one token.")
+    stop_strings: list[str] | str | None = _knob(None, "Texts at which to stop; they are not part of the answer.")
+    bos_token_id: int | None = _knob(None, "The token that begins a text.")
+    eos_token_id: int | list[int] | None = _knob(None, "The tokens that end an answer.")
+    pad_token_id: int | None = _knob(None, "The token that fills shorter rows.")
+    return_dict_in_generate: bool = _knob(False, "Return scores and more beside the token ids.")
+    output_scores: bool = _knob(False, "Return each step's scores after processing.")
+    output_logits: bool = _knob(False, "Return each step's scores before processing.")
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def knobs(cls) -> dict[str, Field]:
+        """The declared parameters by name."""
+        return {f.name: f for f in fields(cls) if f.name != "extra"}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """From the content of a generation_config.json; null stands for the default."""
+        known = {k: v for k, v in values.items() if k in cls.knobs() and v is not None}
+        return cls(**known, extra={k: v for k, v in values.items() if k not in cls.knobs()})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Read generation_config.json of a folder."""
+        path = Path(folder) / "generation_config.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise GenerationError(f"{path} cannot be read as JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise GenerationError(f"{path} holds a {type(values).__name__}, not a JSON object.")
+        return cls.from_dict(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What differs from the defaults, and the unknown keys."""
+        changed = {name: getattr(self, name) for name, f in self.knobs().items() if getattr(self, name) != f.default}
+        return {**self.extra, **changed}
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write generation_config.json, beside and renamed."""
+        path = Path(folder) / "generation_config.json"
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        part.replace(path)
+
+    def updated(self, **values: Any) -> Self:
+        """A copy with these parameters. Raises GenerationError for a name that does not exist."""
+        if unknown := sorted(set(values) - set(self.knobs())):
+            raise GenerationError(f"generate has no parameter {', '.join(map(repr, unknown))}.")
+        return type(self)(**{**{name: getattr(self, name) for name in self.knobs()}, **values}, extra=dict(self.extra))
+
+    @property
+    def eos_ids(self) -> list[int]:
+        """The ending tokens as a list."""
+        eos = self.eos_token_id
+        return [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+
+    def limit(self, prompt: int) -> int:
+        """How many tokens may be written after a prompt of this length."""
+        return self.max_new_tokens if self.max_new_tokens is not None else self.max_length - prompt
+
+    def validate(self, prompt: int | None = None, vocabulary: int | None = None) -> None:
+        """Raise GenerationError, in one sentence, for parameters that make no sense."""
+        checks = [
+            (self.num_beams > 1, "num_beams above 1 (beam search) is not available yet: use num_beams=1."),
+            (self.num_beams < 1, f"num_beams must be at least 1, not {self.num_beams}."),
+            (
+                self.do_sample and not self.temperature > 0,
+                f"temperature must be above 0 to sample, not {self.temperature}: use do_sample=False for the likeliest token.",
+            ),
+            (not 0 < self.top_p <= 1, f"top_p must be above 0 and at most 1, not {self.top_p}."),
+            (self.top_k < 0, f"top_k must be 0 (off) or more, not {self.top_k}."),
+            (self.min_p is not None and not 0 <= self.min_p <= 1, f"min_p must be between 0 and 1, not {self.min_p}."),
+            (not self.repetition_penalty > 0, f"repetition_penalty must be above 0, not {self.repetition_penalty}."),
+            (self.num_return_sequences < 1, f"num_return_sequences must be at least 1, not {self.num_return_sequences}."),
+            (
+                self.num_return_sequences > 1 and not self.do_sample,
+                "num_return_sequences above 1 needs do_sample=True: the likeliest answer is always the same.",
+            ),
+            (
+                self.max_new_tokens is not None and self.max_new_tokens < 1,
+                f"max_new_tokens must be at least 1, not {self.max_new_tokens}.",
+            ),
+            (
+                prompt is not None and self.max_new_tokens is None and self.max_length <= prompt,
+                f"The prompt has {prompt} tokens and max_length is {self.max_length}: set max_new_tokens instead.",
+            ),
+            (
+                vocabulary is not None and any(not 0 <= token < vocabulary for token in self.eos_ids),
+                f"eos_token_id {self.eos_token_id} is outside the vocabulary of {vocabulary} tokens.",
+            ),
+        ]
+        for wrong, sentence in checks:
+            if wrong:
+                raise GenerationError(sentence)

@@ -1,0 +1,25 @@
+"""What a streamed generation yields."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """Text that is now certain, and the token that completed it; `index` counts tokens from 0."""
+
+    text: str
+    token_id: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end. reason: "eos", "stop", "length" or "cancelled"; times in seconds, tokens_per_second after the first token."""
+
+    reason: str
+    text: str
+    token_ids: list[int] = field(repr=False)
+    prompt_tokens: int
+    seconds: float
+    first_token_seconds: float
+    tokens_per_second: float

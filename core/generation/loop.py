@@ -1,0 +1,176 @@
+"""The decode loop: forward, process, pick, append; until all rows have ended."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from core.errors import GenerationError
+from core.generation.config import GenerationConfig
+from core.generation.processors import Processor, processors_for
+from core.modeling.cache import Cache
+from core.modeling.model import PreTrainedModel
+from core.modeling.outputs import ModelOutput
+
+
+@dataclass
+class GenerateOutput(ModelOutput):
+    """sequences (batch, prompt + new tokens); scores and logits a step (batch, vocabulary)."""
+
+    sequences: torch.Tensor = None  # type: ignore[assignment]
+    scores: tuple[torch.Tensor, ...] | None = None
+    logits: tuple[torch.Tensor, ...] | None = None
+    past_key_values: Cache | None = None
+
+
+@dataclass
+class Step:
+    """One token for each row: (batch,), pad where the row had ended; `running` (batch,) which rows go on after it."""
+
+    tokens: torch.Tensor
+    running: torch.Tensor
+    scores: torch.Tensor
+    logits: torch.Tensor
+    cache: Cache | None
+
+
+def decode_step(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache: Cache | None) -> torch.Tensor:
+    """Logits of the next token (batch, vocabulary) in float32: the one place where a step of the model is computed.
+
+    ids (batch, tokens so far), mask the same shape. With a cache only the tokens it lacks are computed.
+    """
+    past = cache.get_seq_length() if cache is not None else 0
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, past:]
+    out = model(
+        input_ids=ids[:, past:],
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        logits_to_keep=1,
+    )
+    return out.logits[:, -1].float()
+
+
+def steps(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, config: GenerationConfig, extra: list[Processor] | None = None
+) -> Iterator[Step]:
+    """The loop. ids and mask (batch, tokens). Stops when every row has ended or the limit is reached."""
+    processors = processors_for(config, ids.shape[1]) + (extra or [])
+    generator = None
+    if config.seed is not None:
+        generator = torch.Generator(ids.device).manual_seed(config.seed)
+    ends = torch.tensor(config.eos_ids, device=ids.device, dtype=torch.long)
+    pad = config.pad_token_id if config.pad_token_id is not None else (config.eos_ids or [0])[0]
+    running = torch.ones(ids.shape[0], dtype=torch.bool, device=ids.device)
+    cache = Cache() if config.use_cache else None
+    for _ in range(config.limit(ids.shape[1])):
+        # each step sets and leaves inference mode itself: a generator must not hold it over a yield
+        with torch.inference_mode():
+            logits = scores = decode_step(model, ids, mask, cache)
+            for process in processors:
+                scores = process(ids, scores)
+            if config.do_sample:
+                tokens = torch.multinomial(scores.softmax(-1), 1, generator=generator)[:, 0]
+            else:
+                tokens = scores.argmax(-1)
+            tokens = torch.where(running, tokens, pad)
+            running = running & ~torch.isin(tokens, ends)
+            ids = torch.cat([ids, tokens[:, None]], 1)
+            mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], 1)
+        yield Step(tokens, running, scores, logits, cache)
+        if not running.any():
+            return
+
+
+def prepare(
+    model: PreTrainedModel, inputs: Any, config: GenerationConfig | None, values: dict[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor, GenerationConfig]:
+    """ids, mask and the configuration that holds: the model's, then the caller's, then keywords. Raises GenerationError."""
+    base = config or model.generation_config
+    if config is not None:
+        own = model.generation_config
+        fill = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        base = base.updated(**{name: value for name, value in fill.items() if getattr(base, name) is None})
+    ids = inputs if inputs is not None else values.pop("input_ids", None)
+    values.pop("input_ids", None)
+    mask = values.pop("attention_mask", None)
+    values.pop("token_type_ids", None)
+    base = base.updated(**{name: value for name, value in values.items() if value is not None or name in ("eos_token_id",)})
+    if not model.can_generate():
+        raise GenerationError(f"{type(model).__name__} has no language-modelling head; load it with AutoModelForCausalLM.")
+    if ids is None:
+        if base.bos_token_id is None:
+            raise GenerationError("There is no prompt, and the model names no token to begin with.")
+        ids = torch.tensor([[base.bos_token_id]])
+    if ids.dim() != 2 or ids.shape[1] == 0:
+        raise GenerationError(f"The prompt must have the shape (batch, tokens) with at least one token, not {tuple(ids.shape)}.")
+    base.validate(ids.shape[1], model.config.vocab_size)
+    ids = ids.to(model.device)
+    if mask is None:
+        mask = torch.ones_like(ids)
+        pad = base.pad_token_id
+        if pad is not None and pad not in base.eos_ids and bool((ids == pad).any()):
+            mask = (ids != pad).long()
+    mask = mask.to(model.device)
+    if base.num_return_sequences > 1:
+        ids, mask = (t.repeat_interleave(base.num_return_sequences, 0) for t in (ids, mask))
+    return ids, mask, base
+
+
+def generate(
+    model: PreTrainedModel,
+    inputs: torch.Tensor | None = None,
+    generation_config: GenerationConfig | None = None,
+    *,
+    streamer: Any = None,
+    tokenizer: Any = None,
+    logits_processor: list[Processor] | None = None,
+    stopping_criteria: list[Callable[[torch.Tensor, Any], Any]] | None = None,
+    **values: Any,
+) -> torch.Tensor | GenerateOutput:
+    """Continue prompts.
+
+    inputs: (batch, tokens), padded on the left where rows differ (attention_mask says where). Returns (batch, prompt + new tokens), or
+    a GenerateOutput with `return_dict_in_generate`. Keywords are those of GenerationConfig; stop_strings needs the tokenizer.
+    Raises GenerationError for parameters that make no sense.
+    """
+    ids, mask, config = prepare(model, inputs, generation_config, values)
+    if config.stop_strings and tokenizer is None:
+        raise GenerationError("stop_strings needs the tokenizer: generate(…, tokenizer=tokenizer).")
+    stops = [config.stop_strings] if isinstance(config.stop_strings, str) else config.stop_strings or []
+    prompt, kept_scores, kept_logits, cache = ids.shape[1], [], [], None
+    stopped = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+    pad = config.pad_token_id if config.pad_token_id is not None else (config.eos_ids or [0])[0]
+    training = model.training
+    model.eval()
+    if streamer is not None:
+        streamer.put(ids)
+    try:
+        with closing(steps(model, ids, mask, config, logits_processor)) as loop:
+            for step in loop:
+                ids = torch.cat([ids, step.tokens.masked_fill(stopped, pad)[:, None]], 1)
+                if config.output_scores:
+                    kept_scores.append(step.scores)
+                if config.output_logits:
+                    kept_logits.append(step.logits)
+                cache = step.cache
+                if streamer is not None:
+                    streamer.put(step.tokens)
+                for row in range(ids.shape[0]) if stops else ():
+                    text = tokenizer.decode(ids[row, prompt:])
+                    stopped[row] |= any(stop in text for stop in stops)
+                if stopping_criteria and all(bool(torch.as_tensor(rule(ids, step.scores)).all()) for rule in stopping_criteria):
+                    break
+                if not (step.running & ~stopped).any():
+                    break
+    finally:
+        model.train(training)
+        if streamer is not None:
+            streamer.end()
+    ids = ids.clone()
+    if not config.return_dict_in_generate:
+        return ids
+    return GenerateOutput(ids, tuple(kept_scores) or None, tuple(kept_logits) or None, cache)

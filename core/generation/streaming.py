@@ -1,0 +1,153 @@
+"""Text as it is written: never half a character, never part of a stop string."""
+
+import queue
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from core.generation.config import GenerationConfig
+from core.generation.events import Finished, TextDelta
+from core.generation.loop import prepare, steps
+from core.modeling.model import PreTrainedModel
+
+
+class Detokeniser:
+    """Tokens in, certain text out. A window of tokens is decoded from the last clean place on, so cost stays even."""
+
+    def __init__(self, tokenizer: Any, stop_strings: list[str], skip_special_tokens: bool = True) -> None:
+        self._tokenizer, self._stops, self._skip = tokenizer, stop_strings, skip_special_tokens
+        self.ids: list[int] = []
+        self.text = ""
+        self._sent = 0
+        self._start = self._clean = 0
+        self.stopped = False
+
+    def _decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=self._skip)
+
+    def push(self, token: int) -> str:
+        """The text that this token makes certain."""
+        self.ids.append(token)
+        before = self._decode(self.ids[self._start : self._clean])
+        window = self._decode(self.ids[self._start :])
+        if not window.endswith("\ufffd"):
+            self.text += window[len(before) :]
+            self._start, self._clean = self._clean, len(self.ids)
+        for stop in self._stops:
+            if (at := self.text.find(stop, max(0, self._sent - len(stop)))) >= 0:
+                self.text = self.text[:at]
+                self.stopped = True
+        return self._release(self._held())
+
+    def rest(self) -> str:
+        """At the end: what was held back."""
+        if not self.stopped:
+            before = self._decode(self.ids[self._start : self._clean])
+            self.text += self._decode(self.ids[self._start :])[len(before) :]
+        return self._release(0)
+
+    def _held(self) -> int:
+        """How many last characters could be the beginning of a stop string."""
+        if self.stopped:
+            return 0
+        sizes = (n for stop in self._stops for n in range(len(stop) - 1, 0, -1) if self.text.endswith(stop[:n]))
+        return max(sizes, default=0)
+
+    def _release(self, held: int) -> str:
+        end = max(self._sent, len(self.text) - held)
+        new, self._sent = self.text[self._sent : end], end
+        return new
+
+
+def stream(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    config: GenerationConfig | None = None,
+    tokenizer: Any = None,
+    cancelled: Callable[[], bool] | None = None,
+    **values: Any,
+) -> Iterator[TextDelta | Finished]:
+    """One prompt's (1, tokens) answer as events, the last of them Finished. `cancelled` is asked at every step."""
+    ids, mask, config = prepare(model, input_ids, config, {"attention_mask": attention_mask, **values})
+    stops = [config.stop_strings] if isinstance(config.stop_strings, str) else config.stop_strings or []
+    text = Detokeniser(tokenizer, stops)
+    begin = time.perf_counter()
+    first, reason = 0.0, "length"
+    training = model.training
+    model.eval()
+    loop = steps(model, ids, mask, config)
+    try:
+        for index, step in enumerate(loop):
+            first = first or time.perf_counter()
+            token = int(step.tokens[0])
+            if not step.running[0]:
+                text.ids.append(token)
+                text._clean = len(text.ids) if text._clean == len(text.ids) - 1 else text._clean
+                reason = "eos"
+                break
+            if new := text.push(token):
+                yield TextDelta(new, token, index)
+            if text.stopped:
+                reason = "stop"
+                break
+            if cancelled is not None and cancelled():
+                reason = "cancelled"
+                break
+    finally:
+        loop.close()
+        model.train(training)
+    if rest := text.rest():
+        yield TextDelta(rest, text.ids[-1], len(text.ids) - 1)
+    end = time.perf_counter()
+    speed = (len(text.ids) - 1) / (end - first) if len(text.ids) > 1 and end > first else 0.0
+    yield Finished(reason, text.text, text.ids, ids.shape[1], end - begin, (first or end) - begin, speed)
+
+
+class TextStreamer:
+    """`generate(…, streamer=TextStreamer(tokenizer))` prints the answer as it is written."""
+
+    def __init__(self, tokenizer: Any, skip_prompt: bool = False, skip_special_tokens: bool = False, **kwargs: Any) -> None:
+        self._text = Detokeniser(tokenizer, [], skip_special_tokens)
+        self._skip_prompt, self._prompt = skip_prompt, True
+
+    def put(self, value: torch.Tensor) -> None:
+        """Token ids of the prompt, then of each step."""
+        prompt, self._prompt = self._prompt, False
+        if prompt and self._skip_prompt:
+            return
+        for token in value.flatten().tolist():
+            if new := self._text.push(token):
+                self.on_finalized_text(new)
+
+    def end(self) -> None:
+        """All is written."""
+        self.on_finalized_text(self._text.rest(), stream_end=True)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """What becomes of the text; a subclass may say otherwise."""
+        sys.stdout.write(text + ("\n" if stream_end else ""))
+        sys.stdout.flush()
+
+
+class TextIteratorStreamer(TextStreamer):
+    """The same, iterated over in another thread than the one that generates."""
+
+    def __init__(self, tokenizer: Any, skip_prompt: bool = False, timeout: float | None = None, **kwargs: Any) -> None:
+        super().__init__(tokenizer, skip_prompt, **kwargs)
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._timeout = timeout
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Into the queue."""
+        if text:
+            self._queue.put(text)
+        if stream_end:
+            self._queue.put(None)
+
+    def __iter__(self) -> Iterator[str]:
+        while (text := self._queue.get(timeout=self._timeout)) is not None:
+            yield text
