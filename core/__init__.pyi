@@ -33,3 +33,15 @@ from .models.llama import (
     LlamaForCausalLM as LlamaForCausalLM,
     LlamaModel as LlamaModel,
 )
+from .tokenization.auto import (
+    AutoTokenizer as AutoTokenizer,
+    BertTokenizer as BertTokenizer,
+    BertTokenizerFast as BertTokenizerFast,
+    GPT2Tokenizer as GPT2Tokenizer,
+    GPT2TokenizerFast as GPT2TokenizerFast,
+    LlamaTokenizer as LlamaTokenizer,
+    LlamaTokenizerFast as LlamaTokenizerFast,
+    PreTrainedTokenizerFast as PreTrainedTokenizerFast,
+)
+from .tokenization.base import PreTrainedTokenizer as PreTrainedTokenizer
+from .tokenization.batch import BatchEncoding as BatchEncoding
