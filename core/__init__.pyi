@@ -45,3 +45,16 @@ from .tokenization.auto import (
 )
 from .tokenization.base import PreTrainedTokenizer as PreTrainedTokenizer
 from .tokenization.batch import BatchEncoding as BatchEncoding
+from .peft import (
+    LoraConfig as LoraConfig,
+    PeftConfig as PeftConfig,
+    PeftModel as PeftModel,
+    TaskType as TaskType,
+    get_peft_model as get_peft_model,
+)
+from .pipelines import (
+    FeatureExtractionPipeline as FeatureExtractionPipeline,
+    Pipeline as Pipeline,
+    TextGenerationPipeline as TextGenerationPipeline,
+    pipeline as pipeline,
+)
