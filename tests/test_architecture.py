@@ -76,4 +76,6 @@ def test_a_forbidden_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "core").mkdir()
     (tmp_path / "core" / "bad.py").write_text("def f():\n    from app.main import serve\n")
     monkeypatch.setattr("test_architecture.ROOT", tmp_path)
-    assert broken("core", ("app",)) == ["core/bad.py: app.main", "core/bad.py: app.main.serve"] or len(broken("core", ("app",))) == 2
+    assert (
+        broken("core", ("app",)) == ["core/bad.py: app.main", "core/bad.py: app.main.serve"] or len(broken("core", ("app",))) == 2
+    )

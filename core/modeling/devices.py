@@ -8,13 +8,17 @@ _warned: set[str] = set()
 
 
 def usable_device(device: str | int | torch.device | None = None) -> torch.device:
-    """"auto" or None: CUDA, else MPS, else the CPU. A device this machine lacks: the CPU, with one warning a process."""
+    """ "auto" or None: CUDA, else MPS, else the CPU. A device this machine lacks: the CPU, with one warning a process."""
     if device is None or device in ("auto", "balanced", "sequential"):
         best = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
         if best.type == "cpu" and device is not None:
             _warn("auto", "No GPU found: the model stays on the CPU.")
         return best
-    wanted = torch.device("cuda", device) if isinstance(device, int) and device >= 0 else torch.device("cpu" if device == -1 else device)
+    wanted = (
+        torch.device("cuda", device)
+        if isinstance(device, int) and device >= 0
+        else torch.device("cpu" if device == -1 else device)
+    )
     there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(wanted.type)
     if there is not None and not there():
         _warn(wanted.type, f"This machine has no {wanted.type.upper()} device: staying on the CPU.")

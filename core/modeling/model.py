@@ -247,5 +247,3 @@ def default_positions(past: int, length: int, device: torch.device) -> torch.Ten
 def keep_logits(hidden: torch.Tensor, logits_to_keep: int) -> torch.Tensor:
     """The last `logits_to_keep` positions of (batch, tokens, width); 0 keeps all."""
     return hidden[:, -logits_to_keep:] if logits_to_keep else hidden
-
-

@@ -213,6 +213,6 @@ class LlamaForCausalLM(LlamaPreTrainedModel):
         )
         logits = tap("logits", None, self.lm_head(keep_logits(out.last_hidden_state, logits_to_keep)))
         loss = None if labels is None else causal_loss(logits, labels, num_items_in_batch)
-        return CausalLMOutputWithCrossAttentions(
-            loss, logits, out.past_key_values, out.hidden_states, out.attentions
-        ).packed(self.wants_dict(return_dict))
+        return CausalLMOutputWithCrossAttentions(loss, logits, out.past_key_values, out.hidden_states, out.attentions).packed(
+            self.wants_dict(return_dict)
+        )

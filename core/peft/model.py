@@ -76,7 +76,9 @@ class PeftModel(nn.Module):
         chosen = _choose(model, targets)
         if not chosen:
             raise AdapterError(f"No layer of {type(model).__name__} fits target_modules {targets!r}.")
-        config.target_modules = targets if isinstance(targets, str) and targets != "all-linear" else sorted({_leaf(n) for n in chosen})
+        config.target_modules = (
+            targets if isinstance(targets, str) and targets != "all-linear" else sorted({_leaf(n) for n in chosen})
+        )
         if targets != "all-linear" and not isinstance(targets, str):
             config.target_modules = sorted(targets)
         config.base_model_name_or_path = config.base_model_name_or_path or model.name_or_path
@@ -109,7 +111,9 @@ class PeftModel(nn.Module):
         """Forget this adapter."""
         self._check(adapter_name)
         for layer in self._layers():
-            stores = (layer.lora_A, layer.lora_B, layer.lora_dropout) if isinstance(layer, LoraLayer) else (layer.modules_to_save,)
+            stores = (
+                (layer.lora_A, layer.lora_B, layer.lora_dropout) if isinstance(layer, LoraLayer) else (layer.modules_to_save,)
+            )
             for store in stores:
                 if adapter_name in store:
                     del store[adapter_name]
@@ -240,7 +244,9 @@ class PeftModel(nn.Module):
             raise AdapterError(f"{folder} has no adapter_model.safetensors.")
         own = self.state_dict()
         places = {
-            re.sub(rf"\.(lora_[AB])\.{re.escape(adapter_name)}\.", r".\1.", name).replace(f".modules_to_save.{adapter_name}.", "."): name
+            re.sub(rf"\.(lora_[AB])\.{re.escape(adapter_name)}\.", r".\1.", name).replace(
+                f".modules_to_save.{adapter_name}.", "."
+            ): name
             for name in own
             if f".{adapter_name}." in name
         }

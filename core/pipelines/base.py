@@ -53,7 +53,7 @@ def pipeline(
     if model is None:
         model = starter
         logger.warning("No model was named for %s: using the starter %s.", task, starter)
-    if not isinstance(model, PreTrainedModel) and isinstance(model, str | bytes) or hasattr(model, "__fspath__"):
+    if (not isinstance(model, PreTrainedModel) and isinstance(model, str | bytes)) or hasattr(model, "__fspath__"):
         import core
 
         tokenizer = tokenizer if tokenizer is not None else model

@@ -41,7 +41,9 @@ class TextGenerationPipeline(Pipeline):
         out = self.model.generate(ids, attention_mask=mask, tokenizer=self.tokenizer, **parameters)
         found = []
         for i, prompt in enumerate(prompts):
-            answers = [self.tokenizer.decode(row, skip_special_tokens=True) for row in out[i * count : (i + 1) * count, ids.shape[1] :]]
+            answers = [
+                self.tokenizer.decode(row, skip_special_tokens=True) for row in out[i * count : (i + 1) * count, ids.shape[1] :]
+            ]
             found.append([{"generated_text": self._whole(prompt, answer) if full else answer} for answer in answers])
         return found
 
@@ -66,7 +68,9 @@ class TextGenerationPipeline(Pipeline):
         ids = torch.tensor([self._ids(prompt)])
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if limit and ids.shape[1] >= limit:
-            raise GenerationError(f"The prompt has {ids.shape[1]} tokens and the model reads at most {limit}: shorten it or clear the chat.")
+            raise GenerationError(
+                f"The prompt has {ids.shape[1]} tokens and the model reads at most {limit}: shorten it or clear the chat."
+            )
         yield from stream(self.model, ids, None, config, self.tokenizer, cancelled, **parameters)
 
 

@@ -202,10 +202,13 @@ def test_gpt2_forward_is_the_tutorials(tmp_path: Path) -> None:
     import inspect
 
     names = list(inspect.signature(core.GPT2Model.forward).parameters)[1:]
-    assert names == (
-        "input_ids past_key_values attention_mask token_type_ids position_ids head_mask inputs_embeds encoder_hidden_states "
-        "encoder_attention_mask use_cache output_attentions output_hidden_states return_dict"
-    ).split()
+    assert (
+        names
+        == (
+            "input_ids past_key_values attention_mask token_type_ids position_ids head_mask inputs_embeds encoder_hidden_states "
+            "encoder_attention_mask use_cache output_attentions output_hidden_states return_dict"
+        ).split()
+    )
     reference, ours = pair("gpt2", MODEL, GPT2 | {"add_cross_attention": True}, tmp_path)
     torch.manual_seed(2)
     encoded, encoded_mask = torch.randn(2, 5, 36), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
@@ -229,7 +232,9 @@ def test_gpt2_forward_is_the_tutorials(tmp_path: Path) -> None:
     close(ours(more, past, **cross).last_hidden_state, expected_next)
 
 
-@pytest.mark.parametrize(("model_type", "auto", "values"), [("llama", CAUSAL, LLAMA), ("gpt2", CAUSAL, GPT2), ("bert", MODEL, BERT)])
+@pytest.mark.parametrize(
+    ("model_type", "auto", "values"), [("llama", CAUSAL, LLAMA), ("gpt2", CAUSAL, GPT2), ("bert", MODEL, BERT)]
+)
 def test_taps(model_type: str, auto: str, values: dict[str, Any], tmp_path: Path) -> None:
     """Every place is visited; head outputs add up; replacing a pattern is what head_mask does; the other layers stay fast."""
     _, model = pair(model_type, auto, values, tmp_path)
@@ -258,7 +263,9 @@ def test_taps(model_type: str, auto: str, values: dict[str, Any], tmp_path: Path
         assert (masked[0] - plain).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("model_type", "auto", "values"), [("llama", CAUSAL, LLAMA), ("gpt2", CAUSAL, GPT2), ("bert", MODEL, BERT)])
+@pytest.mark.parametrize(
+    ("model_type", "auto", "values"), [("llama", CAUSAL, LLAMA), ("gpt2", CAUSAL, GPT2), ("bert", MODEL, BERT)]
+)
 def test_gradient_checkpointing(model_type: str, auto: str, values: dict[str, Any], tmp_path: Path) -> None:
     """The same gradients, with a tap and a head mask in force too."""
     _, model = pair(model_type, auto, values, tmp_path)
@@ -306,4 +313,3 @@ def test_smollm2_equals_the_references_own_loading(smollm2: Path) -> None:
     want = reference.generate(ids, max_new_tokens=64, do_sample=False)
     have = ours.generate(ids, max_new_tokens=64, do_sample=False)
     assert have.tolist() == want.tolist()
-
