@@ -58,3 +58,11 @@ from .pipelines import (
     TextGenerationPipeline as TextGenerationPipeline,
     pipeline as pipeline,
 )
+from .trainer import (
+    DataCollatorWithPadding as DataCollatorWithPadding,
+    Trainer as Trainer,
+    TrainerCallback as TrainerCallback,
+    TrainingArguments as TrainingArguments,
+    default_data_collator as default_data_collator,
+    get_scheduler as get_scheduler,
+)

@@ -63,13 +63,21 @@ class Store:
     # ------------------------------------------------------------------ runs
 
     def create_run(
-        self, kind: str, name: str, model: str, config: dict[str, Any], id: str | None = None, state: str = "queued", device: str = ""
+        self,
+        kind: str,
+        name: str,
+        model: str,
+        config: dict[str, Any],
+        id: str | None = None,
+        state: str = "queued",
+        device: str = "",
     ) -> str:
         """A new run's id."""
         id = id or f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
         row = (id, kind, name, state, model, json.dumps(config, ensure_ascii=False), device, json.dumps(_versions()), time.time())
         self._write(
-            "INSERT INTO runs (id, kind, name, state, model, config, device, versions, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row
+            "INSERT INTO runs (id, kind, name, state, model, config, device, versions, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
         )
         return id
 
@@ -106,7 +114,8 @@ class Store:
         """The newest runs first."""
         where, values = ("WHERE kind = ?", (kind,)) if kind else ("", ())
         return [
-            _decoded(row) for row in self._read(f"SELECT * FROM runs {where} ORDER BY created DESC, rowid DESC LIMIT ?", (*values, limit))
+            _decoded(row)
+            for row in self._read(f"SELECT * FROM runs {where} ORDER BY created DESC, rowid DESC LIMIT ?", (*values, limit))
         ]
 
     # ------------------------------------------------------------------ what a run logs
@@ -133,16 +142,21 @@ class Store:
     def add_sample(self, run: str, step: int, prompt: str, output: str) -> None:
         """A text the model wrote."""
         self._write(
-            "INSERT INTO samples (run, step, prompt, output, time) VALUES (?, ?, ?, ?, ?)", (run, step, prompt, output, time.time())
+            "INSERT INTO samples (run, step, prompt, output, time) VALUES (?, ?, ?, ?, ?)",
+            (run, step, prompt, output, time.time()),
         )
 
     def add_checkpoint(self, run: str, step: int, path: str) -> None:
         """Where a checkpoint stands."""
-        self._write("INSERT OR REPLACE INTO checkpoints (run, step, path, time) VALUES (?, ?, ?, ?)", (run, step, path, time.time()))
+        self._write(
+            "INSERT OR REPLACE INTO checkpoints (run, step, path, time) VALUES (?, ?, ?, ?)", (run, step, path, time.time())
+        )
 
     def add_system(self, run: str, rss_mb: float, cpu_percent: float) -> None:
         """Memory and load."""
-        self._write("INSERT INTO system (run, time, rss_mb, cpu_percent) VALUES (?, ?, ?, ?)", (run, time.time(), rss_mb, cpu_percent))
+        self._write(
+            "INSERT INTO system (run, time, rss_mb, cpu_percent) VALUES (?, ?, ?, ?)", (run, time.time(), rss_mb, cpu_percent)
+        )
 
     def samples(self, run: str) -> list[dict[str, Any]]:
         """By step."""
