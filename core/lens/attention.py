@@ -7,7 +7,7 @@ far smaller near 0).
 import numpy as np
 import torch
 
-from core.modeling.taps import Taps
+from core.modeling.taps import Replace, Taps
 
 
 def quantise(pattern: torch.Tensor) -> np.ndarray:
@@ -48,7 +48,7 @@ class PatternRecorder:
         watching = {("pattern", layer): self._watch(layer) for layer in range(self.layers)}
         return Taps(record=record, replace={**watching, ("k", 0): self._count})
 
-    def _watch(self, layer: int):  # noqa: ANN202
+    def _watch(self, layer: int) -> Replace:
         def see(pattern: torch.Tensor) -> torch.Tensor:
             mean = pattern[0].detach().float().mean(0)
             self.patterns[layer], self.means[layer] = quantise(pattern[0]), quantise(mean)

@@ -23,14 +23,15 @@ def plane(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x = states[layer].astype(np.float64)
         x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
         x -= x.mean(0)
-        u, s, _ = np.linalg.svd(x, full_matrices=False)
-        total = float((s**2).sum())
+        total = float((x**2).sum())
         if total < 1e-12:
             continue
+        variances, vectors = np.linalg.eigh(x @ x.T)  # the tokens' scores without the (larger) decomposition of x
         flat = np.zeros((tokens, 2))
-        rank = min(2, len(s))
-        flat[:, :rank] = u[:, :rank] * s[:rank]
-        share[layer] = float((s[:rank] ** 2).sum()) / total
+        rank = min(2, tokens)
+        largest = np.maximum(variances[::-1][:rank], 0)
+        flat[:, :rank] = vectors[:, ::-1][:, :rank] * np.sqrt(largest)
+        share[layer] = float(largest.sum()) / total
         if layer and points[layer - 1].any():
             a, _, b = np.linalg.svd(flat.T @ points[layer - 1])
             flat = flat @ (a @ b)
