@@ -66,17 +66,18 @@ def build(workbench: Any) -> SimpleNamespace:
         said += f" · {value['note']}" if value["note"] else ""
         yield gr.Markdown(said, visible=True), value, value, gr.Button(interactive=True)
 
+    outputs = [status, view, hidden, run]
     event = {
         "fn": work,
         "inputs": [model, text],
-        "outputs": [status, view, hidden, run],
+        "outputs": outputs,
         "show_progress": "hidden",
         "concurrency_limit": 1,
         "api_visibility": "private",
     }
     run.click(**event)
     text.submit(**event)
-    return SimpleNamespace(text=text, run=run, model=model, status=status, view=view, hidden=hidden)
+    return SimpleNamespace(text=text, run=run, model=model, work=work, outputs=outputs)
 
 
 def escape(text: str) -> str:

@@ -170,6 +170,20 @@ class Store:
         """By time."""
         return self._read("SELECT * FROM system WHERE run = ? ORDER BY id", (run,))
 
+    def last_system(self, run: str) -> dict[str, Any] | None:
+        """The newest of them."""
+        rows = self._read("SELECT * FROM system WHERE run = ? ORDER BY id DESC LIMIT 1", (run,))
+        return rows[0] if rows else None
+
+    def latest(self, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
+        """Each run's last value of these metrics: {run: {name: value}}."""
+        marks = ", ".join("?" * len(names))
+        sql = f"SELECT run, name, value, max(step) FROM metrics WHERE name IN ({marks}) GROUP BY run, name"
+        found: dict[str, dict[str, float]] = {}
+        for row in self._read(sql, names):
+            found.setdefault(row["run"], {})[row["name"]] = row["value"]
+        return found
+
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "config": json.loads(row["config"] or "{}"), "versions": json.loads(row["versions"] or "{}")}

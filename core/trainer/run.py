@@ -34,7 +34,11 @@ DEFAULTS = {
 
 @dataclass
 class RunConfig:
-    """What a run needs to know; `lora` are LoraConfig's keys, `training` TrainingArguments'."""
+    """What a run needs to know; `lora` are LoraConfig's keys, `training` TrainingArguments'.
+
+    eval_fraction: share of the rows held out. exact_match: so many held-out rows are answered before and after, and the share of answers
+    that equal the row's is logged.
+    """
 
     model: str
     dataset: str
@@ -45,6 +49,7 @@ class RunConfig:
     training: dict[str, Any] = field(default_factory=dict)
     sample_prompts: list[str] = field(default_factory=list)
     eval_fraction: float = 0.0
+    exact_match: int = 0
 
     def arguments(self, output_dir: str | Path) -> TrainingArguments:
         """The checked arguments. Raises TrainingError for an unknown or senseless one."""
@@ -89,6 +94,10 @@ class StoreCallback(TrainerCallback):
         self.process = psutil.Process()
         self.stop_file = runs_dir() / run / "stop"
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """How far it will go."""
+        self.store.log(self.run, 0, {"max_steps": state.max_steps})
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Numbers, memory, the stop."""
         metrics = kwargs["metrics"]
@@ -96,6 +105,7 @@ class StoreCallback(TrainerCallback):
         self.store.add_system(self.run, self.process.memory_info().rss / 2**20, self.process.cpu_percent())
         print(f"step {state.global_step}/{state.max_steps} loss {metrics['loss']:.4f}", flush=True)
         if self.stop_file.exists():
+            self.stop_file.unlink(missing_ok=True)
             self.stopped = control.should_save = control.should_training_stop = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -111,7 +121,6 @@ def execute(run: str, store: Store) -> None:
     """Do the run, or go on with it from its last checkpoint. Raises what went wrong, after it is in the store and the log."""
     folder = runs_dir() / run
     with FileLock(folder / "lock"):
-        (folder / "stop").unlink(missing_ok=True)
         store.set_state(run, "running")
         try:
             stopped = _train(run, read(folder / "config.yaml"), folder, store)
@@ -135,9 +144,12 @@ def _train(run: str, config: RunConfig, folder: Path, store: Store) -> bool:
 
     args = config.arguments(folder)
     tokenizer = AutoTokenizer.from_pretrained(config.model)
-    rows = encode_rows(tokenizer, load_rows(_dataset(config.dataset)), config.max_length, config.system)
-    held_out = int(len(rows) * config.eval_fraction)
-    random.Random(args.seed).shuffle(rows)
+    plain = load_rows(find_dataset(config.dataset))
+    random.Random(args.seed).shuffle(plain)
+    held_out = int(len(plain) * config.eval_fraction)
+    train_rows = encode_rows(tokenizer, plain[held_out:], config.max_length, config.system)
+    eval_rows = encode_rows(tokenizer, plain[:held_out], config.max_length, config.system) if held_out else None
+    asked = plain[: min(held_out, config.exact_match)]
     torch.manual_seed(args.seed)
     model = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
     lora = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **config.lora}
@@ -147,14 +159,14 @@ def _train(run: str, config: RunConfig, folder: Path, store: Store) -> bool:
         model,
         args,
         DataCollatorWithPadding(tokenizer),
-        train_dataset=rows[held_out:],
-        eval_dataset=rows[:held_out] or None,
+        train_dataset=train_rows,
+        eval_dataset=eval_rows,
         callbacks=[callback],
     )
     last = last_checkpoint(folder)
     store.truncate(run, int(last.name.split("-")[1]) if last else 0)
     if last is None:
-        _samples(run, 0, config, model, tokenizer, store)
+        _samples(run, 0, config, model, tokenizer, store, asked)
     trainer.train(resume_from_checkpoint=last)
     if callback.stopped:
         return True
@@ -163,12 +175,12 @@ def _train(run: str, config: RunConfig, folder: Path, store: Store) -> bool:
     model.save_pretrained(part)
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     part.replace(folder / "adapter")
-    _samples(run, trainer.state.global_step, config, model, tokenizer, store)
+    _samples(run, trainer.state.global_step, config, model, tokenizer, store, asked)
     return False
 
 
-def _dataset(name: str) -> Path:
-    """A path, or the name of a bundled set."""
+def find_dataset(name: str) -> Path:
+    """A path, or the name of a bundled set. Raises DataError where there is neither."""
     path = Path(name).expanduser()
     bundled = assets_dir() / "datasets" / f"{name}.jsonl"
     if not path.exists() and bundled.is_file():
@@ -178,15 +190,28 @@ def _dataset(name: str) -> Path:
     return path
 
 
-def _samples(run: str, step: int, config: RunConfig, model: Any, tokenizer: Any, store: Store) -> None:
-    """What the model answers now; drawn without touching the training's random numbers."""
+def _samples(
+    run: str, step: int, config: RunConfig, model: Any, tokenizer: Any, store: Store, asked: list[dict[str, Any]]
+) -> None:
+    """What the model answers now to the sample prompts and to held-out rows; greedy, so the training's random numbers stay."""
+    from core.trainer.data import detect_format, to_messages
+
     for prompt in config.sample_prompts:
-        messages = [{"role": "user", "content": prompt}]
-        if config.system:
-            messages.insert(0, {"role": "system", "content": config.system})
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
-        out = model.generate(ids, max_new_tokens=48, do_sample=False)
-        store.add_sample(run, step, prompt, tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+        messages = [{"role": "system", "content": config.system}] if config.system else []
+        store.add_sample(run, step, prompt, _answer(model, tokenizer, [*messages, {"role": "user", "content": prompt}]))
+    right = 0
+    for row in asked:
+        messages = to_messages(row, detect_format([row]), config.system)
+        place = next(i for i, message in enumerate(messages) if message["role"] == "assistant")
+        right += _answer(model, tokenizer, messages[:place]).strip() == messages[place]["content"].strip()
+    if asked:
+        store.log(run, step, {"exact_match": right / len(asked)})
+
+
+def _answer(model: Any, tokenizer: Any, messages: list[dict[str, str]]) -> str:
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+    out = model.generate(ids, max_new_tokens=48, do_sample=False)
+    return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
 
 
 def main(target: str, overrides: list[str]) -> int:

@@ -1,0 +1,1 @@
+"""The browser application: widgets, routes and processes over `core`. It holds no tensor arithmetic."""

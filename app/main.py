@@ -1,0 +1,194 @@
+"""Builds the page and serves it, behind one guard, with our routes beside it."""
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import webbrowser
+from typing import Any
+
+os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from app.api import attention, runs
+from app.guard import LOOPBACK, Credentials, Guard
+from app.tabs import chat as chat_tab
+from app.tabs import embeddings as embeddings_tab
+from app.tabs import inspect as inspect_tab
+from app.tabs import runs as runs_tab
+from app.tabs import train as train_tab
+from app.workbench import Workbench
+from core.errors import LaunchError
+from core.modeling.devices import usable_device
+from core.paths import assets_dir, data_dir
+
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
+MONO = ["ui-monospace", "SF Mono", "Consolas", "Noto Sans Mono", "monospace"]
+
+
+def theme() -> gr.themes.Base:
+    """One accent, system fonts, small radii; light and dark."""
+    return gr.themes.Base(
+        primary_hue="cyan", neutral_hue="slate", font=FONTS, font_mono=MONO, spacing_size="md", radius_size="sm", text_size="md"
+    ).set(
+        color_accent="#0e7490",
+        button_primary_background_fill="#0e7490",
+        button_primary_background_fill_dark="#0e7490",
+        button_primary_background_fill_hover="#155e75",
+        button_primary_background_fill_hover_dark="#155e75",
+        button_primary_text_color="#ffffff",
+        body_background_fill="#ffffff",
+        body_background_fill_dark="#0f1419",
+        block_background_fill_dark="#151b22",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_shadow="none",
+    )
+
+
+def build(workbench: Workbench) -> gr.Blocks:
+    """The page: five tabs, and the ways between them."""
+    with gr.Blocks(title="Vitrine", analytics_enabled=False, fill_width=True) as page:
+        gr.HTML(
+            f'<header class="vt-head"><h1>Vitrine</h1><p>Try a transformer, look inside it, fine-tune it: on this machine '
+            f"({usable_device(None if workbench.device == 'auto' else workbench.device).type.upper()}).</p></header>",
+            apply_default_css=False,
+        )
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Chat", id="chat") as at_chat:
+                chat = chat_tab.build(workbench)
+            with gr.Tab("Embeddings", id="embeddings"):
+                embeddings_tab.build(workbench)
+            with gr.Tab("Inspect", id="inspect"):
+                lens = inspect_tab.build(workbench)
+            with gr.Tab("Train", id="train") as at_train:
+                train = train_tab.build(workbench)
+            with gr.Tab("Runs", id="runs"):
+                listed = runs_tab.build(workbench)
+
+        def look_inside(history: list[dict[str, Any]], model: str) -> tuple[Any, ...]:
+            words = "\n".join(message["content"] for message in chat.plain(history)[-2:])
+            if not words.strip():
+                return gr.skip(), gr.skip(), gr.skip(), "Send a message first: then its text can be looked into."
+            return gr.Tabs(selected="inspect"), words, model, ""
+
+        def chat_with(event: gr.EventData) -> tuple[Any, ...]:
+            run = workbench.store.run(str(event.id))
+            found = workbench.adapters(run["model"])
+            folder = next((value for label, value in found if f"({run['id']})" in label), "")
+            choices = [chat_tab.BASE, *found]
+            said = f"Talking to {run['name']}, trained on {run['model']}."
+            return gr.Tabs(selected="chat"), run["model"], gr.Dropdown(choices, value=folder), said
+
+        def restore(kept: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+            return kept or []
+
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        chat.inside.click(look_inside, [chat.chat, chat.model], [tabs, lens.text, lens.model, chat.said], **private).then(
+            lens.work, [lens.model, lens.text], lens.outputs, **private
+        )
+        for view in (train.view, listed.view):
+            view.chat(chat_with, None, [tabs, chat.model, chat.adapter, chat.said], **private)
+        at_chat.select(chat.refresh, [chat.model, chat.adapter], chat.adapter, **private)
+        at_train.select(train.show_data, train.seen, [train.about, train.strip], **private)
+        page.load(restore, chat.kept, chat.chat, **private)
+        page.load(chat.refresh, [chat.model, chat.adapter], chat.adapter, **private)
+        page.load(train.newest, None, train.view, **private)
+    return page
+
+
+def routes(workbench: Workbench) -> list[Any]:
+    """All routes of ours."""
+    return [*attention.routes(workbench), *runs.routes(workbench)]
+
+
+def free_port(host: str, wanted: int) -> int:
+    """The wanted port or the next free one of a hundred. Raises LaunchError where none is."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in range(wanted, min(wanted + 100, 65536)):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if os.name != "nt":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise LaunchError(f"No port from {wanted} on is free at {host}: choose another with --port.")
+
+
+def credentials_for(auth: str | None, host: str, share: bool) -> Credentials | None:
+    """Those named; a made password where others can reach the server; none on the machine itself. Raises LaunchError."""
+    if auth:
+        user, colon, password = auth.partition(":")
+        if not colon or not user or not password:
+            raise LaunchError("--auth wants USER:PASSWORD, both of them not empty.")
+        return Credentials(user, password)
+    if share or host not in LOOPBACK:
+        return Credentials("vitrine", secrets.token_urlsafe(12))
+    return None
+
+
+def serve(args: Any) -> None:
+    """Serve until Ctrl-C or a signal. A training goes on by itself."""
+    host = args.listen or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    wanted = args.port or int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
+    credentials = credentials_for(args.auth, host, args.share)
+    try:
+        port = free_port(host, wanted)
+    except OSError as error:
+        raise LaunchError(f"{host} is not an address of this machine: {error}.") from error
+    for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"):
+        os.environ.pop(name, None)
+    workbench = Workbench(args.device, args.dtype)
+    page = build(workbench)
+    workbench.jobs.watch()
+    guard = Middleware(Guard, host=host, credentials=credentials, shared=args.share)
+    _, url, shared = page.queue(default_concurrency_limit=4).launch(
+        server_name=host,
+        server_port=port,
+        share=args.share,
+        inbrowser=False,
+        quiet=True,
+        show_error=True,
+        prevent_thread_lock=True,
+        ssr_mode=False,
+        pwa=True,
+        footer_links=[],
+        theme=theme(),
+        css_paths=[assets_dir() / "style.css"],
+        favicon_path=assets_dir() / "icon.png",
+        max_file_size="200mb",
+        app_kwargs={"routes": routes(workbench), "middleware": [guard]},
+    )
+    shown = url if host not in ("0.0.0.0", "::") else f"http://{_lan_address()}:{port}/"
+    if not args.quiet:
+        print(f"device {usable_device(None if args.device == 'auto' else args.device)} · data in {data_dir()}")
+    print(f"Vitrine is at {shown}" + (f" and {shared}" if shared else ""), flush=True)
+    if credentials and not args.auth:
+        print(f"name {credentials.user}, password {credentials.password}", flush=True)
+    desktop = os.name == "nt" or sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if not args.no_browser and (args.auto_launch or (desktop and sys.stdout.isatty())):
+        webbrowser.open(shown)
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    try:
+        over.wait()
+    except KeyboardInterrupt:
+        pass
+    workbench.jobs.close()
+    page.close(verbose=False)
+
+
+def _lan_address() -> str:
+    """The address under which other machines most likely reach this one; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return probe.getsockname()[0]
+        except OSError:
+            return "127.0.0.1"
