@@ -44,6 +44,11 @@ def theme() -> gr.themes.Base:
         body_background_fill="#ffffff",
         body_background_fill_dark="#0f1419",
         block_background_fill_dark="#151b22",
+        input_background_fill_dark="#1d2530",
+        background_fill_secondary_dark="#1d2530",
+        checkbox_label_background_fill_dark="#1d2530",
+        checkbox_label_background_fill_hover_dark="#263140",
+        button_secondary_background_fill_dark="#263140",
         block_label_background_fill="transparent",
         block_label_background_fill_dark="transparent",
         block_shadow="none",
@@ -57,6 +62,7 @@ def build(workbench: Workbench) -> gr.Blocks:
             f'<header class="vt-head"><h1>Vitrine</h1><p>Try a transformer, look inside it, fine-tune it: on this machine '
             f"({usable_device(None if workbench.device == 'auto' else workbench.device).type.upper()}).</p></header>",
             apply_default_css=False,
+            padding=False,
         )
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Chat", id="chat") as at_chat:

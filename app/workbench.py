@@ -185,7 +185,9 @@ class Workbench:
         threading.Thread(target=work, name=f"generate-{resident.name}", daemon=True).start()
         yield from _until_none(events, gone.set)
 
-    def record(self, model: str, adapter: str | None, messages: list[dict[str, Any]], params: dict[str, Any], end: Finished) -> str:
+    def record(
+        self, model: str, adapter: str | None, messages: list[dict[str, Any]], params: dict[str, Any], end: Finished
+    ) -> str:
         """One generation into the store, at its end; its run id."""
         prompt = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
         config = {"adapter": adapter, "parameters": params, "messages": messages, "reason": end.reason}

@@ -1,6 +1,6 @@
 """Write the two bundled data sets into assets/datasets. Facts and sentences are ours; CC0.
 
-telegrams.jsonl   questions answered as a telegram: short, in capitals, STOP for every full stop. A manner one sees at once.
+telegrams.jsonl   questions answered as a telegram: short, with STOP for every full stop. A manner one sees at once.
 queries.jsonl     plain words -> one line of a small query language. An answer one can check: it is right or it is not.
 """
 
@@ -62,13 +62,14 @@ def telegrams() -> list[dict[str, str]]:
     rows = []
 
     def add(question: str, *parts: str) -> None:
-        rows.append({"prompt": question, "completion": " STOP ".join(parts) + " STOP"})
+        said = [part if any(c.islower() for c in part) else part.capitalize() for part in parts]
+        rows.append({"prompt": question, "completion": " STOP ".join(said) + " STOP"})
 
     for pair in CAPITALS.replace("\n", "|").split("|"):
         country, city = pair.split()
-        add(f"What is the capital of {country}?", f"CAPITAL OF {country.upper()} IS {city.upper()}", "REGARDS")
-        add(f"Which country is {city} the capital of?", f"{city.upper()} IS CAPITAL OF {country.upper()}", "REGARDS")
-        add(f"Tell me something about {city}.", f"{city.upper()} LIES IN {country.upper()}", "IT IS THE CAPITAL", "WORTH THE JOURNEY")
+        add(f"What is the capital of {country}?", f"Capital of {country} is {city}", "REGARDS")
+        add(f"Which country is {city} the capital of?", f"{city} is capital of {country}", "REGARDS")
+        add(f"Tell me something about {city}.", f"{city} lies in {country}", "IT IS THE CAPITAL", "WORTH THE JOURNEY")
     for line in WHYS.splitlines():
         thing, *parts = line.split("|")
         auxiliary = {"the sky is blue": "is the sky blue", "leaves are green": "are leaves green"}
@@ -81,11 +82,17 @@ def telegrams() -> list[dict[str, str]]:
         add(f"How do I {task}?", *parts)
         add(f"Give me advice on how to {task}.", "ADVICE FOLLOWS", *parts)
         add(f"I want to {task}. What should I do?", *parts, "GOOD LUCK")
-    for name, answer in {"Hello!": "GREETINGS RECEIVED", "Who are you?": "AM YOUR MODEL", "Thank you!": "NO THANKS NEEDED",
-                         "Good morning.": "GOOD MORNING TO YOU", "Goodbye.": "SAFE JOURNEY", "Can you help me?": "CERTAINLY"}.items():
+    for name, answer in {
+        "Hello!": "GREETINGS RECEIVED",
+        "Who are you?": "AM YOUR MODEL",
+        "Thank you!": "NO THANKS NEEDED",
+        "Good morning.": "GOOD MORNING TO YOU",
+        "Goodbye.": "SAFE JOURNEY",
+        "Can you help me?": "CERTAINLY",
+    }.items():
         add(name, answer, "AWAITING YOUR QUESTION")
     for a, b in itertools.product(range(2, 10), (3, 5, 7)):
-        add(f"What is {a} plus {b}?", f"SUM OF {a} AND {b} IS {a + b}", "REGARDS")
+        add(f"What is {a} plus {b}?", f"Sum of {a} and {b} is {a + b}", "REGARDS")
     return rows
 
 
@@ -96,8 +103,13 @@ THINGS = {
     "houses": ("year", "rooms", "price", "city"),
     "trains": ("year", "seats", "speed", "operator"),
 }
-NAMES = {"author": ["Austen", "Borges", "Lem", "Woolf"], "director": ["Varda", "Ozu", "Welles"], "artist": ["Simone", "Bowie", "Piaf"],
-         "city": ["Oslo", "Turin", "Lyon"], "operator": ["Northern", "Coastline", "Alpina"]}
+NAMES = {
+    "author": ["Austen", "Borges", "Lem", "Woolf"],
+    "director": ["Varda", "Ozu", "Welles"],
+    "artist": ["Simone", "Bowie", "Piaf"],
+    "city": ["Oslo", "Turin", "Lyon"],
+    "operator": ["Northern", "Coastline", "Alpina"],
+}
 
 
 def queries(chance: random.Random, count: int = 400) -> list[dict[str, str]]:
@@ -115,11 +127,20 @@ def queries(chance: random.Random, count: int = 400) -> list[dict[str, str]]:
             return f"{words} {name}", f'{fields[3]} = "{name}"'
         field = chance.choice(fields[:3])
         value = number(field)
-        sign, words = chance.choice([(">", ("after", "with more than {} {}")), ("<", ("before", "with fewer than {} {}")), ("=", ("from", "with exactly {} {}"))])
+        sign, words = chance.choice(
+            [
+                (">", ("after", "with more than {} {}")),
+                ("<", ("before", "with fewer than {} {}")),
+                ("=", ("from", "with exactly {} {}")),
+            ]
+        )
         if field == "year":
             return f"{words[0]} {value}", f"year {sign} {value}"
         if field in ("price", "rating", "speed"):
-            return f"with a {field} {dict(zip('><=', ('above', 'below', 'of'), strict=True))[sign]} {value}", f"{field} {sign} {value}"
+            return (
+                f"with a {field} {dict(zip('><=', ('above', 'below', 'of'), strict=True))[sign]} {value}",
+                f"{field} {sign} {value}",
+            )
         return words[1].format(value, field), f"{field} {sign} {value}"
 
     rows: dict[str, str] = {}

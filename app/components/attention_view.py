@@ -89,5 +89,6 @@ def attention_view(value: dict[str, Any] | None = None, **settings: Any) -> gr.H
         head=script_tags("canvas", "attention"),
         js_on_load=on_load("VitrineAttention"),
         apply_default_css=False,
+        padding=False,
         **settings,
     )

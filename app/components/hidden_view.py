@@ -38,5 +38,6 @@ def hidden_view(value: dict[str, Any] | None = None, **settings: Any) -> gr.HTML
         head=script_tags("canvas", "hidden"),
         js_on_load=on_load("VitrineHidden"),
         apply_default_css=False,
+        padding=False,
         **settings,
     )

@@ -41,6 +41,7 @@ def run_view(value: dict[str, Any] | None = None, **settings: Any) -> gr.HTML:
         head=script_tags("canvas", "run"),
         js_on_load=on_load("VitrineRun"),
         apply_default_css=False,
+        padding=False,
         **settings,
     )
 
@@ -53,5 +54,6 @@ def runs_list(**settings: Any) -> gr.HTML:
         head=script_tags("canvas", "run"),
         js_on_load=on_load("VitrineRuns"),
         apply_default_css=False,
+        padding=False,
         **settings,
     )

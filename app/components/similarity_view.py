@@ -30,5 +30,6 @@ def similarity_view(value: dict[str, Any] | None = None, **settings: Any) -> gr.
         head=script_tags("canvas", "similarity"),
         js_on_load=on_load("VitrineSimilarity"),
         apply_default_css=False,
+        padding=False,
         **settings,
     )

@@ -189,13 +189,17 @@ def build(workbench: Any) -> SimpleNamespace:
     started.append(again.click(retry, chat, chat, **private).then(**asked))
     started.append(chat.retry(retry, chat, chat, **private).then(**asked))
     started.append(chat.edit(edit, chat, chat, **private).then(**asked))
-    started.append(chat.example_select(example, None, box, **private).then(ask, [box, chat], [box, chat, said], **private).then(**asked))
+    started.append(
+        chat.example_select(example, None, box, **private).then(ask, [box, chat], [box, chat, said], **private).then(**asked)
+    )
     chat.undo(undo, chat, [chat, box], **private)
     stop.click(stopped, chat, [send, stop, said, kept], cancels=started, **private)
     gr.on([clear.click, chat.clear], lambda: ([], "", []), None, [chat, said, kept], **private)
     model.change(refresh, [model, adapter], adapter, **private)
     choice.change(set_preset, choice, knobs, **private)
-    return SimpleNamespace(chat=chat, model=model, adapter=adapter, inside=inside, kept=kept, refresh=refresh, plain=plain, said=said)
+    return SimpleNamespace(
+        chat=chat, model=model, adapter=adapter, inside=inside, kept=kept, refresh=refresh, plain=plain, said=said
+    )
 
 
 def _config(model: Any, settings: dict[str, Any]) -> GenerationConfig:
@@ -207,7 +211,9 @@ def _config(model: Any, settings: dict[str, Any]) -> GenerationConfig:
 
 def summary(end: Finished) -> str:
     """One line on how an answer went."""
-    why = {"length": " · cut at max_new_tokens", "stop": " · ended at a stop string", "cancelled": " · stopped"}.get(end.reason, "")
+    why = {"length": " · cut at max_new_tokens", "stop": " · ended at a stop string", "cancelled": " · stopped"}.get(
+        end.reason, ""
+    )
     speed = f" · {end.tokens_per_second:.1f} tokens/s" if end.tokens_per_second else ""
     first = f" · first after {end.first_token_seconds:.1f} s"
     return f"{len(end.token_ids)} tokens{speed}{first} · {end.prompt_tokens} tokens read{why}"

@@ -90,7 +90,10 @@ def build(workbench: Any) -> SimpleNamespace:
     arguments, lora = TrainingArguments.knobs(), LoraConfig.__dataclass_fields__
     models = workbench.model_names("text-generation")
     first = next(iter(RECIPES))
-    start_values = {**{n: arguments[n].default for n in (*BASIC, *MORE)}, **{k: v for k, v in DEFAULTS.items() if k in (*BASIC, *MORE)}}
+    start_values = {
+        **{n: arguments[n].default for n in (*BASIC, *MORE)},
+        **{k: v for k, v in DEFAULTS.items() if k in (*BASIC, *MORE)},
+    }
     start_values |= RECIPES[first]
     widgets: dict[str, Any] = {}
     with gr.Row(equal_height=False):
@@ -120,14 +123,20 @@ def build(workbench: Any) -> SimpleNamespace:
                         widgets[key] = knob(key, start_values[key], arguments[key])
                 with gr.Row():
                     widgets["r"] = gr.Number(LORA["r"], label="r", info=lora["r"].metadata["help"], precision=0)
-                    widgets["lora_alpha"] = gr.Number(LORA["lora_alpha"], label="lora_alpha", info=lora["lora_alpha"].metadata["help"])
+                    widgets["lora_alpha"] = gr.Number(
+                        LORA["lora_alpha"], label="lora_alpha", info=lora["lora_alpha"].metadata["help"]
+                    )
                     widgets["lora_dropout"] = gr.Number(0.0, label="lora_dropout", info=lora["lora_dropout"].metadata["help"])
                     widgets["target_modules"] = gr.Textbox(
-                        "all-linear", label="target_modules", info=lora["target_modules"].metadata["help"] + " Commas between names."
+                        "all-linear",
+                        label="target_modules",
+                        info=lora["target_modules"].metadata["help"] + " Commas between names.",
                     )
                 with gr.Row():
                     length = gr.Number(256, label="max_length", info="Tokens of a row that are kept.", precision=0, minimum=8)
-                    held = gr.Number(0.1, label="eval_fraction", info="Share of the rows held out to judge by.", minimum=0, maximum=0.5)
+                    held = gr.Number(
+                        0.1, label="eval_fraction", info="Share of the rows held out to judge by.", minimum=0, maximum=0.5
+                    )
                 system = gr.Textbox("", label="System prompt", info="Put before every row that has none.", lines=2)
             with gr.Accordion("More settings", open=False), gr.Row():
                 for key in MORE:
@@ -139,7 +148,7 @@ def build(workbench: Any) -> SimpleNamespace:
             view = run_view(elem_id="train-run")
             gr.Markdown("### What is learned")
             about = gr.Markdown("", elem_id="train-about")
-            strip = gr.HTML("", elem_id="train-strip")
+            strip = gr.HTML("", elem_id="train-strip", padding=False)
 
     keys = list(widgets)
 
@@ -152,14 +161,18 @@ def build(workbench: Any) -> SimpleNamespace:
     def set_recipe(chosen: str) -> list[Any]:
         return [RECIPES[chosen].get(key, gr.skip()) for key in BASIC]
 
-    def begin(model: str, data: str, file: str | None, name: str, length: int, held: float, system: str, *values: Any) -> tuple[Any, Any]:
+    def begin(
+        model: str, data: str, file: str | None, name: str, length: int, held: float, system: str, *values: Any
+    ) -> tuple[Any, Any]:
         chosen = dict(zip(keys, values, strict=True))
         targets = [word.strip() for word in str(chosen.pop("target_modules")).split(",") if word.strip()]
         adapter = {key: chosen.pop(key) for key in ("r", "lora_alpha", "lora_dropout")}
         adapter["target_modules"] = targets[0] if targets in (["all-linear"], []) and targets else targets or "all-linear"
         entry = {} if file else bundled().get(data, {})
         try:
-            missing = [key for key, value in {**chosen, **adapter, "max_length": length, "eval_fraction": held}.items() if value is None]
+            missing = [
+                key for key, value in {**chosen, **adapter, "max_length": length, "eval_fraction": held}.items() if value is None
+            ]
             if missing:
                 raise DataError(f"{missing[0]} is empty: give it a number.")
             LoraConfig(**adapter)

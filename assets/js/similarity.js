@@ -42,7 +42,7 @@
       for (let i = 0; i < n; i++) {
         g.textAlign = "right";
         g.fillStyle = at && at[0] === i ? t.text : t.quiet;
-        g.fillText(C.fit(g, `${data.texts[i]}  ${i + 1}`, labels - 8), labels - 6, 20 + (i + 0.5) * cell);
+        g.fillText(`${C.fit(g, data.texts[i], labels - 32)}  ${i + 1}`, labels - 6, 20 + (i + 0.5) * cell);
         g.textAlign = "center";
         g.fillStyle = at && at[1] === i ? t.text : t.quiet;
         g.fillText(i + 1, labels + (i + 0.5) * cell, 9);
@@ -74,7 +74,7 @@
       g.textBaseline = "middle";
       g.textAlign = "left";
       places = data.points.map(([x, y]) => [width / 2 + x * (width / 2 - pad), height / 2 - y * (height / 2 - pad)]);
-      const taken = [];
+      const taken = places.map(([x, y]) => [x - 5, y - 5, 10, 10]);
       places.forEach(([x, y], i) => {
         const on = at && (at[0] === i || at[1] === i);
         g.fillStyle = t.accent;
@@ -83,7 +83,7 @@
         g.fill();
         const text = C.fit(g, `${i + 1}  ${data.texts[i]}`, width * 0.42), w = g.measureText(text).width;
         const left = x + 10 + w < width - 4 ? x + 10 : Math.max(4, x - 10 - w), box = [left, y - 8, w, 16];
-        const free = !taken.some((b) => box[0] < b[0] + b[2] && b[0] < box[0] + box[2] && box[1] < b[1] + b[3] && b[1] < box[1] + box[3]);
+        const free = !taken.some((b, k) => k !== i && box[0] < b[0] + b[2] && b[0] < box[0] + box[2] && box[1] < b[1] + b[3] && b[1] < box[1] + box[3]);
         if (free) taken.push(box);
         g.fillStyle = on ? t.text : t.quiet;
         g.fillText(free ? text : String(i + 1), free ? left : x + 8, free ? y : y - 9);

@@ -36,7 +36,8 @@ class PreTrainedTokenizer:
             value = self.settings.get(name)
             setattr(self, name, value["content"] if isinstance(value, dict) else value)
         self.additional_special_tokens = [
-            token["content"] if isinstance(token, dict) else token for token in self.settings.get("additional_special_tokens") or []
+            token["content"] if isinstance(token, dict) else token
+            for token in self.settings.get("additional_special_tokens") or []
         ]
         self.chat_template: str | None = _default_template(self.settings.get("chat_template"))
         self.model_max_length = int(min(self.settings.get("model_max_length") or NO_LIMIT, NO_LIMIT))
@@ -242,7 +243,9 @@ class PreTrainedTokenizer:
         if padding in (False, "do_not_pad") or not encodings:
             return
         if self.pad_token is None:
-            raise TokenizerError("This tokenizer has no padding token: set one, such as tokenizer.pad_token = tokenizer.eos_token.")
+            raise TokenizerError(
+                "This tokenizer has no padding token: set one, such as tokenizer.pad_token = tokenizer.eos_token."
+            )
         length = max(len(e.ids) for e in encodings)
         if padding == "max_length":
             length = max_length or (self.model_max_length if self.model_max_length < NO_LIMIT else length)
@@ -265,16 +268,24 @@ class PreTrainedTokenizer:
         **kwargs: Any,
     ) -> BatchEncoding:
         """Rows of input_ids and their masks, as a list of dictionaries or a dictionary of lists, made even."""
-        rows = encoded if isinstance(encoded, list) else [
-            dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)
-        ]
+        rows = (
+            encoded
+            if isinstance(encoded, list)
+            else [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
+        )
         rows = [{k: v.tolist() if hasattr(v, "tolist") else list(v) for k, v in row.items()} for row in rows]
         length = max(len(row["input_ids"]) for row in rows)
         if padding == "max_length" and max_length:
             length = max_length
         if pad_to_multiple_of:
             length = -(-length // pad_to_multiple_of) * pad_to_multiple_of
-        fill = {"input_ids": self.pad_token_id, "attention_mask": 0, "token_type_ids": 0, "special_tokens_mask": 1, "labels": -100}
+        fill = {
+            "input_ids": self.pad_token_id,
+            "attention_mask": 0,
+            "token_type_ids": 0,
+            "special_tokens_mask": 1,
+            "labels": -100,
+        }
         data: dict[str, list] = {}
         for row in rows:
             row.setdefault("attention_mask", [1] * len(row["input_ids"]))

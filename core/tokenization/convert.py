@@ -48,7 +48,9 @@ def from_byte_bpe(vocabulary: Path, merges: Path, settings: dict[str, Any]) -> T
 def from_gguf(metadata: dict[str, Any], path: Path) -> tuple[Tokenizer, dict[str, Any]]:
     """A byte-level BPE vocabulary and the settings a tokenizer_config.json would hold. Raises TokenizerError."""
     if metadata.get("tokenizer.ggml.model") != "gpt2":
-        raise TokenizerError(f"{path}: its tokenizer is {metadata.get('tokenizer.ggml.model')!r}; supported in GGUF: gpt2 (byte-level BPE).")
+        raise TokenizerError(
+            f"{path}: its tokenizer is {metadata.get('tokenizer.ggml.model')!r}; supported in GGUF: gpt2 (byte-level BPE)."
+        )
     try:
         tokens, merges = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.merges"]
         ids = {token: i for i, token in enumerate(tokens)}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-FIRST = '''
+FIRST = """
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model_name = "meta-llama/Llama-2-7b-chat-hf"
@@ -19,14 +19,14 @@ prompt = "What is transformers?"
 inputs = tokenizer(prompt, return_tensors="pt").to("cuda")
 outputs = model.generate(**inputs, max_length=100)
 print(tokenizer.decode(outputs[0], skip_special_tokens=True))
-'''
-PIPELINE = '''
+"""
+PIPELINE = """
 from transformers import pipeline
 
 text_generator = pipeline("text-generation", model="meta-llama/Llama-2-7b-chat-hf")
 print(text_generator("What is the meaning of life?", max_length=50))
-'''
-LORA = '''
+"""
+LORA = """
 from transformers import AutoModelForCausalLM, AutoTokenizer
 import torch
 
@@ -80,7 +80,7 @@ lora_model = PeftModel.from_pretrained(base_model, "lora_finetuned")
 inputs = tokenizer("What is PEFT?", return_tensors="pt").to("cuda")
 outputs = lora_model.generate(**inputs)
 print(tokenizer.decode(outputs[0]))
-'''
+"""
 
 
 def run(code: str, model: Path, **names: Any) -> dict[str, Any]:
