@@ -27,7 +27,7 @@ class Jobs:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, subprocess.Popen[Any]] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
 

@@ -12,6 +12,7 @@ from typing import Any
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
 
 import gradio as gr
+from gradio.themes import Base
 from starlette.middleware import Middleware
 
 from app.api import attention, runs
@@ -30,9 +31,9 @@ FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-
 MONO = ["ui-monospace", "SF Mono", "Consolas", "Noto Sans Mono", "monospace"]
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """One accent, system fonts, small radii; light and dark."""
-    return gr.themes.Base(
+    return Base(
         primary_hue="cyan", neutral_hue="slate", font=FONTS, font_mono=MONO, spacing_size="md", radius_size="sm", text_size="md"
     ).set(
         color_accent="#0e7490",

@@ -59,3 +59,14 @@ class StoreError(VitrineError, RuntimeError):
 
 class LaunchError(VitrineError, RuntimeError):
     """The program cannot be started as asked."""
+
+
+def printable(text: str, most: int = 300) -> str:
+    """A text that came from a file, fit for a sentence of ours: no control characters, and cut at `most` characters."""
+    text = "".join(c if c.isprintable() else "\ufffd" for c in text[: most + 1])
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error of another library, without a full stop."""
+    return printable((str(error).strip() or type(error).__name__).splitlines()[0].rstrip("."))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from app.tabs.inspect import escape
 from core.errors import VitrineError
@@ -26,7 +27,7 @@ def presets() -> dict[str, dict[str, Any]]:
         return tomllib.load(file)
 
 
-def knob(name: str, value: Any) -> gr.components.Component:
+def knob(name: str, value: Any) -> Component:
     """A widget for a generation parameter: its range and help are GenerationConfig's."""
     field = GenerationConfig.knobs()[name]
     meta = field.metadata
@@ -173,7 +174,7 @@ def build(workbench: Any) -> SimpleNamespace:
     def example(event: gr.SelectData) -> str:
         return str(event.value["text"] if isinstance(event.value, dict) else event.value)
 
-    private = {"api_visibility": "private", "show_progress": "hidden"}
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     outputs = [chat, said, send, stop, kept]
     asked: dict[str, Any] = {
         "fn": answer,

@@ -67,7 +67,7 @@ def build(workbench: Any) -> SimpleNamespace:
         yield gr.Markdown(said, visible=True), value, value, gr.Button(interactive=True)
 
     outputs = [status, view, hidden, run]
-    event = {
+    event: dict[str, Any] = {
         "fn": work,
         "inputs": [model, text],
         "outputs": outputs,

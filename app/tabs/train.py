@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from app.components.run_view import run_view
 from app.components.token_strip import token_strip
@@ -47,7 +48,7 @@ def bundled() -> dict[str, dict[str, Any]]:
         return tomllib.load(file)
 
 
-def knob(name: str, value: Any, field: Any) -> gr.components.Component:
+def knob(name: str, value: Any, field: Any) -> Component:
     """A widget for a declared argument, with its help."""
     settings = {"label": name, "info": field.metadata["help"], "elem_id": f"train-{name}", "value": value}
     if name == "lr_scheduler_type":
@@ -199,7 +200,7 @@ def build(workbench: Any) -> SimpleNamespace:
         runs = workbench.store.runs("training", limit=1)
         return {"id": runs[0]["id"]} if runs else None
 
-    private = {"api_visibility": "private", "show_progress": "hidden"}
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     seen = [model, data, file, length, system]
     for widget in (data, file, model, length, system):
         widget.change(show_data, seen, [about, strip], **private)

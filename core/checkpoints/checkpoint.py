@@ -8,7 +8,7 @@ import torch
 
 from core.checkpoints.gguf import GGUFFile
 from core.checkpoints.safetensors_io import SafetensorsFile
-from core.errors import CheckpointError
+from core.errors import CheckpointError, one_line
 
 
 class Reader(Protocol):
@@ -27,7 +27,7 @@ class TorchFile:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # torch's reader raises many kinds on broken files
-            raise CheckpointError(f"{path} cannot be read as a PyTorch file of weights: {_first_line(error)}.") from error
+            raise CheckpointError(f"{path} cannot be read as a PyTorch file of weights: {one_line(error)}.") from error
         if not isinstance(state, dict):
             raise CheckpointError(f"{path} holds a {type(state).__name__}, not a dictionary of tensors.")
         self._tensors = {name: t for name, t in state.items() if isinstance(t, torch.Tensor)}
@@ -111,14 +111,10 @@ def _shards(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise CheckpointError(f"{index} is no index of shards: {_first_line(error)}.") from error
+        raise CheckpointError(f"{index} is no index of shards: {one_line(error)}.") from error
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
             raise CheckpointError(f"{index} names a shard outside its folder: {name!r}.")
         if not (index.parent / name).is_file():
             raise CheckpointError(f"{index} names the shard {name}, which is not there.")
     return [index.parent / name for name in names]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

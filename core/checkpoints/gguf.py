@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from core.errors import CheckpointError
+from core.errors import CheckpointError, printable
 
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
@@ -161,7 +161,7 @@ class GGUFFile:
     # ------------------------------------------------------------------ the header
 
     def _fault(self, what: str) -> CheckpointError:
-        return CheckpointError(f"{self.path} is not a whole GGUF file: {what}.")
+        return CheckpointError(f"{self.path} is not a whole GGUF file: {printable(what)}.")
 
     def _take(self, size: int) -> bytes:
         if size > self._size - self._at:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from core.checkpoints import catalogue
-from core.errors import CheckpointError, HubError
+from core.errors import CheckpointError, HubError, one_line
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -50,7 +50,7 @@ def _from_hub(
 ) -> Path:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     patterns = ["*.json", "*.txt", "*.model", "*.jinja"]
     offline = local or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
@@ -68,8 +68,8 @@ def _from_hub(
         raise HubError(f"'{name}' is gated: accept its terms on its page and set HF_TOKEN.") from error
     except RepositoryNotFoundError as error:
         raise HubError(f"'{name}' is neither a folder here nor a model on the hub (a private one needs HF_TOKEN).") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        why = "the program is offline" if offline else "the hub cannot be reached"
+    except Exception as error:  # the hub client lets its transport's own errors through
+        why = "the program is offline" if offline else f"the hub cannot be reached ({one_line(error)})"
         raise HubError(f"'{name}' is not on this machine and {why}. Give a folder, or a starter: {_starters()}.") from error
     return _inside(Path(folder) / subfolder if subfolder else Path(folder))
 

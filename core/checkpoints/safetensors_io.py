@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from core.errors import CheckpointError
+from core.errors import CheckpointError, printable
 
 DTYPES = {
     "F64": torch.float64,
@@ -53,7 +53,7 @@ class SafetensorsFile:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from error
 
     def _fault(self, what: str) -> CheckpointError:
-        return CheckpointError(f"{self.path} is not a whole safetensors file: {what}.")
+        return CheckpointError(f"{self.path} is not a whole safetensors file: {printable(what)}.")
 
     def _parse(self, raw: bytes) -> dict[str, Any]:
         try:

@@ -1,6 +1,6 @@
 """The decode loop: forward, process, pick, append; until all rows have ended."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +56,7 @@ def decode_step(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, c
 
 def steps(
     model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, config: GenerationConfig, extra: list[Processor] | None = None
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """The loop. ids and mask (batch, tokens). Stops when every row has ended or the limit is reached."""
     processors = processors_for(config, ids.shape[1]) + (extra or [])
     generator = None

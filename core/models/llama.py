@@ -160,9 +160,8 @@ class LlamaModel(LlamaPreTrainedModel):
         cache = self.make_cache(past_key_values, use_cache)
         past = cache.get_seq_length() if cache is not None else 0
         mask = make_mask(attention_mask, x, past + x.shape[1], causal=True)
-        if position_ids is None:
-            position_ids = default_positions(past, x.shape[1], x.device)
-        turn = self.rope(position_ids, x)
+        positions = default_positions(past, x.shape[1], x.device) if position_ids is None else position_ids
+        turn = self.rope(positions, x)
         with self.watching(output_attentions, output_hidden_states, head_mask, len(self.layers)) as seen:
             for layer in self.layers:
                 x = self.run_block(layer, x, turn, mask, cache)

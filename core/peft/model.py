@@ -56,7 +56,8 @@ class PeftModel(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(super().__getattr__("base_model").model, name)
+            holder: Any = super().__getattr__("base_model")
+            return getattr(holder.model, name)
 
     def get_base_model(self) -> PreTrainedModel:
         """The model inside."""
