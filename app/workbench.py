@@ -131,11 +131,11 @@ class Workbench:
             return entry.task
         if found := _task_of(path if path.is_dir() else Path(name).expanduser()):
             return found
-        from core.auto import CAUSAL_LM
+        from core.auto import has_head
         from core.checkpoints.resolve import resolve
         from core.modeling.configuration import read_config
 
-        return "text-generation" if read_config(resolve(name)).get("model_type") in CAUSAL_LM else "feature-extraction"
+        return "text-generation" if has_head(read_config(resolve(name)).get("model_type"), "CausalLM") else "feature-extraction"
 
     def _make_room(self, keep: str) -> None:
         """Forget the models longest unused while they are more than the budget together."""
@@ -223,9 +223,9 @@ def _task_of(folder: Path) -> str | None:
         names, kind = config.get("architectures") or [], config.get("model_type")
     except (OSError, ValueError, AttributeError):
         return None
-    from core.auto import BASE, CAUSAL_LM
+    from core.auto import ARCHITECTURES, has_head
 
-    if kind not in BASE:
+    if kind not in ARCHITECTURES:
         return None
-    causal = kind in CAUSAL_LM and (not names or any("CausalLM" in n or "LMHead" in n for n in names))
+    causal = has_head(kind, "CausalLM") and (not names or any("CausalLM" in n or "LMHead" in n for n in names))
     return "text-generation" if causal else "feature-extraction"

@@ -1,11 +1,19 @@
 from .auto import (
     AutoConfig as AutoConfig,
     AutoModel as AutoModel,
+    AutoModelForAudioClassification as AutoModelForAudioClassification,
     AutoModelForCausalLM as AutoModelForCausalLM,
+    AutoModelForCTC as AutoModelForCTC,
+    AutoModelForImageClassification as AutoModelForImageClassification,
     AutoModelForMaskedLM as AutoModelForMaskedLM,
+    AutoModelForMultipleChoice as AutoModelForMultipleChoice,
+    AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction,
     AutoModelForQuestionAnswering as AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification as AutoModelForSequenceClassification,
+    AutoModelForSpeechSeq2Seq as AutoModelForSpeechSeq2Seq,
     AutoModelForTokenClassification as AutoModelForTokenClassification,
+    AutoModelForZeroShotImageClassification as AutoModelForZeroShotImageClassification,
 )
 from .generation import (
     GenerationConfig as GenerationConfig,
@@ -25,12 +33,16 @@ from .models.bert import (
 )
 from .models.gpt2 import (
     GPT2Config as GPT2Config,
+    GPT2ForSequenceClassification as GPT2ForSequenceClassification,
+    GPT2ForTokenClassification as GPT2ForTokenClassification,
     GPT2LMHeadModel as GPT2LMHeadModel,
     GPT2Model as GPT2Model,
 )
 from .models.llama import (
     LlamaConfig as LlamaConfig,
     LlamaForCausalLM as LlamaForCausalLM,
+    LlamaForSequenceClassification as LlamaForSequenceClassification,
+    LlamaForTokenClassification as LlamaForTokenClassification,
     LlamaModel as LlamaModel,
 )
 from .tokenization.auto import (

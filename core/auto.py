@@ -1,32 +1,60 @@
-"""Auto classes: from a configuration's `model_type` to its classes, by literal tables, imported when first needed."""
+"""Auto classes: from a configuration's `model_type` to its classes, by one literal table; modules are imported when first needed."""
 
 import importlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from core.errors import ConfigError
 from core.modeling.configuration import PreTrainedConfig, read_config
 
-MODELS = {
-    "bert": "core.models.bert",
-    "gpt2": "core.models.gpt2",
-    "llama": "core.models.llama",
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture: the beginning of its classes' names, its heads, its module in core.models (the model_type where
+    not given), and class names that do not follow from these."""
+
+    prefix: str
+    heads: tuple[str, ...]
+    module: str = ""
+    names: dict[str, str] = field(default_factory=dict)
+
+    def class_name(self, kind: str) -> str:
+        """The class for a kind: "Config", "Model", or one of `heads`."""
+        return self.names.get(kind) or (f"{self.prefix}{kind}" if kind in ("Config", "Model") else f"{self.prefix}For{kind}")
+
+    def class_names(self) -> list[str]:
+        """All its public classes."""
+        return [self.class_name(kind) for kind in ("Config", "Model", *self.heads)]
+
+
+DECODER = ("CausalLM", "SequenceClassification", "TokenClassification")
+ENCODER = ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering")
+
+ARCHITECTURES: dict[str, Architecture] = {
+    # encoders
+    "bert": Architecture("Bert", ENCODER),
+    # decoders
+    "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
+    "llama": Architecture("Llama", DECODER),
 }
-CONFIGS = {"bert": "BertConfig", "gpt2": "GPT2Config", "llama": "LlamaConfig"}
-BASE = {"bert": "BertModel", "gpt2": "GPT2Model", "llama": "LlamaModel"}
-CAUSAL_LM = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}
-MASKED_LM = {"bert": "BertForMaskedLM"}
-SEQUENCE_CLASSIFICATION = {"bert": "BertForSequenceClassification"}
-TOKEN_CLASSIFICATION = {"bert": "BertForTokenClassification"}
-QUESTION_ANSWERING = {"bert": "BertForQuestionAnswering"}
 
 
-def _class(model_type: str, table: dict[str, str], wanted: str) -> Any:
-    if model_type not in MODELS:
-        raise ConfigError(f"architecture '{model_type}' is not supported; supported: {', '.join(sorted(MODELS))}.")
-    if model_type not in table:
-        raise ConfigError(f"architecture '{model_type}' has no {wanted} class; those that have: {', '.join(sorted(table))}.")
-    return getattr(importlib.import_module(MODELS[model_type]), table[model_type])
+def has_head(model_type: str | None, kind: str) -> bool:
+    """Whether this architecture is known and has a head of this kind, such as "CausalLM"."""
+    return model_type in ARCHITECTURES and kind in ARCHITECTURES[model_type].heads
+
+
+def find_class(model_type: str, kind: str) -> Any:
+    """The class of an architecture for "Config", "Model" or a head. Raises ConfigError saying which there are."""
+    if model_type not in ARCHITECTURES:
+        raise ConfigError(f"architecture '{model_type}' is not supported; supported: {', '.join(sorted(ARCHITECTURES))}.")
+    architecture = ARCHITECTURES[model_type]
+    if kind not in ("Config", "Model", *architecture.heads):
+        have = sorted(name for name in ARCHITECTURES if has_head(name, kind))
+        raise ConfigError(f"architecture '{model_type}' has no head for {kind}; those that have: {', '.join(have) or 'none'}.")
+    module = importlib.import_module(f"core.models.{architecture.module or model_type}")
+    return getattr(module, architecture.class_name(kind))
 
 
 def _model_type(values: dict[str, Any], name: Any) -> str:
@@ -42,18 +70,18 @@ class AutoConfig:
     def from_pretrained(name_or_path: str | Path, **overrides: Any) -> PreTrainedConfig:
         """The configuration of a folder, a GGUF file, a starter or a hub name."""
         values = read_config(name_or_path)
-        return _class(_model_type(values, name_or_path), CONFIGS, "configuration").from_dict(values, **overrides)
+        return find_class(_model_type(values, name_or_path), "Config").from_dict(values, **overrides)
 
     @staticmethod
     def for_model(model_type: str, **values: Any) -> PreTrainedConfig:
         """A configuration of this architecture."""
-        return _class(model_type, CONFIGS, "configuration")(**values)
+        return find_class(model_type, "Config")(**values)
 
 
-class _AutoModel:
-    """The base of the auto classes for models."""
+class AutoModel:
+    """The model without a head; each subclass is the one with that head."""
 
-    table: ClassVar[dict[str, str]] = BASE
+    kind: ClassVar[str] = "Model"
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
@@ -65,43 +93,87 @@ class _AutoModel:
         else:
             file = Path(name) / kwargs["gguf_file"] if kwargs.get("gguf_file") else name
             model_type = _model_type(read_config(file), name)
-        return _class(model_type, cls.table, cls.__name__).from_pretrained(name, **kwargs)
+        return find_class(model_type, cls.kind).from_pretrained(name, **kwargs)
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, **kwargs: Any) -> Any:
         """A model with random weights."""
-        return _class(config.model_type, cls.table, cls.__name__)(config)
+        return find_class(config.model_type, cls.kind)(config)
 
 
-class AutoModel(_AutoModel):
-    """The model without a head."""
-
-
-class AutoModelForCausalLM(_AutoModel):
+class AutoModelForCausalLM(AutoModel):
     """Predicts the next token."""
 
-    table = CAUSAL_LM
+    kind = "CausalLM"
 
 
-class AutoModelForMaskedLM(_AutoModel):
+class AutoModelForMaskedLM(AutoModel):
     """Predicts masked tokens."""
 
-    table = MASKED_LM
+    kind = "MaskedLM"
 
 
-class AutoModelForSequenceClassification(_AutoModel):
+class AutoModelForSeq2SeqLM(AutoModel):
+    """Writes a text that answers a text."""
+
+    kind = "ConditionalGeneration"
+
+
+class AutoModelForSequenceClassification(AutoModel):
     """Labels a text."""
 
-    table = SEQUENCE_CLASSIFICATION
+    kind = "SequenceClassification"
 
 
-class AutoModelForTokenClassification(_AutoModel):
+class AutoModelForTokenClassification(AutoModel):
     """Labels each token."""
 
-    table = TOKEN_CLASSIFICATION
+    kind = "TokenClassification"
 
 
-class AutoModelForQuestionAnswering(_AutoModel):
+class AutoModelForQuestionAnswering(AutoModel):
     """Finds an answer in a text."""
 
-    table = QUESTION_ANSWERING
+    kind = "QuestionAnswering"
+
+
+class AutoModelForMultipleChoice(AutoModel):
+    """Picks one of several continuations."""
+
+    kind = "MultipleChoice"
+
+
+class AutoModelForNextSentencePrediction(AutoModel):
+    """Says whether one text follows another."""
+
+    kind = "NextSentencePrediction"
+
+
+class AutoModelForImageClassification(AutoModel):
+    """Labels an image."""
+
+    kind = "ImageClassification"
+
+
+class AutoModelForZeroShotImageClassification(AutoModel):
+    """Compares images with texts."""
+
+    kind = "ZeroShotImageClassification"
+
+
+class AutoModelForSpeechSeq2Seq(AutoModel):
+    """Writes down speech."""
+
+    kind = "SpeechSeq2Seq"
+
+
+class AutoModelForCTC(AutoModel):
+    """Spells out speech, a letter a frame."""
+
+    kind = "CTC"
+
+
+class AutoModelForAudioClassification(AutoModel):
+    """Labels a clip."""
+
+    kind = "AudioClassification"

@@ -3,10 +3,13 @@
 An architecture owns its projections and its position scheme; what comes after is here.
 """
 
+from collections.abc import Callable, Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from core.modeling.cache import Cache, Pair
 from core.modeling.masks import Mask
 from core.modeling.taps import tap, wanted
 
@@ -25,19 +28,23 @@ def attend(
     layer: int,
     scale: float | None = None,
     dropout: float = 0.0,
+    softcap: float | None = None,
     prefix: str = "",
 ) -> torch.Tensor:
     """What each head reads.
 
-    q (batch, heads, q, d); k and v (batch, kv heads, k, d), kv heads dividing heads -> z (batch, q, heads, d). The fast
-    kernel runs unless this layer's scores or pattern are asked for in this call.
+    q (batch, heads, q, d); k and v (batch, kv heads, k, d), kv heads dividing heads -> z (batch, q, heads, d). scale: 1/sqrt(d)
+    where None. softcap: scores stay within it, by tanh. The fast kernel runs unless there is a soft cap, or this layer's
+    scores or pattern are asked for in this call.
     """
     q, k, v = tap(prefix + "q", layer, q), tap(prefix + "k", layer, k), tap(prefix + "v", layer, v)
     grouped = q.shape[1] != k.shape[1]
-    if wanted(prefix + "pattern", layer) or wanted(prefix + "scores", layer):
+    if softcap is not None or wanted(prefix + "pattern", layer) or wanted(prefix + "scores", layer):
         if grouped:
             k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
         scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+        if softcap is not None:
+            scores = softcap * (scores / softcap).tanh()
         bias = mask.explicit(q.shape[2], k.shape[2], q)
         scores = tap(prefix + "scores", layer, scores if bias is None else scores + bias)
         pattern = F.dropout(scores.softmax(-1, dtype=torch.float32).to(q.dtype), dropout, training=dropout > 0)
@@ -61,3 +68,13 @@ def merge_heads(z: torch.Tensor, output: nn.Module, *, layer: int, prefix: str =
     bias = output(torch.zeros_like(apart[..., :1, :]))
     out = tap(prefix + "head_out", layer, output(apart) - bias).sum(-2) + bias.squeeze(-2)
     return tap(prefix + "attn_out", layer, out)
+
+
+def encoder_pair(cache: Cache | None, layer: int, make: Callable[[], Iterable[torch.Tensor]]) -> Pair:
+    """Keys and values of an encoder's states for cross-attention: made once a text, then kept in the cache."""
+    if cache is not None and layer in cache.cross:
+        return cache.cross[layer]
+    keys, values = make()
+    if cache is not None:
+        cache.cross[layer] = (keys, values)
+    return keys, values

@@ -13,12 +13,36 @@ def _tanh_gelu(x: torch.Tensor) -> torch.Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def _quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+def _squared_relu(x: torch.Tensor) -> torch.Tensor:
+    return F.relu(x).square()
+
+
+def _clipped_gelu(x: torch.Tensor) -> torch.Tensor:
+    return F.gelu(x).clamp(-10, 10)
+
+
+def _same(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu": F.gelu,
     "gelu_new": _tanh_gelu,
     "gelu_pytorch_tanh": _tanh_gelu,
     "gelu_fast": _tanh_gelu,
+    "gelu_python": F.gelu,
+    "gelu_10": _clipped_gelu,
+    "quick_gelu": _quick_gelu,
+    "linear": _same,
+    "mish": F.mish,
     "relu": F.relu,
+    "relu2": _squared_relu,
+    "relu6": F.relu6,
+    "sigmoid": torch.sigmoid,
     "silu": F.silu,
     "swish": F.silu,
     "tanh": torch.tanh,

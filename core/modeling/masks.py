@@ -6,7 +6,7 @@ import torch
 class Mask:
     """How one forward masks attention: `causal` (the kernel's own triangle), an additive `bias`, or neither.
 
-    bias: (batch or 1, 1, q, k), 0 where a key may be read and finfo.min where not; a row that may read nothing stays finite.
+    bias: (batch or 1, heads or 1, q, k), 0 where a key may be read and finfo.min where not; a row that may read nothing stays finite.
     """
 
     __slots__ = ("bias", "causal")
@@ -16,12 +16,19 @@ class Mask:
 
     def explicit(self, queries: int, keys: int, like: torch.Tensor) -> torch.Tensor | None:
         """The bias, with the kernel's triangle written out."""
-        return fill(triangle(queries, keys, like.device), like.dtype) if self.causal else self.bias
+        return fill(reach(queries, keys, like.device), like.dtype) if self.causal else self.bias
+
+    def plus(self, bias: torch.Tensor) -> "Mask":
+        """This mask with a position scheme's bias (batch or 1, heads, q, k) on top."""
+        own = self.explicit(bias.shape[-2], bias.shape[-1], bias)
+        return Mask(bias if own is None else (own + bias).clamp(min=torch.finfo(bias.dtype).min))
 
 
-def triangle(queries: int, keys: int, device: torch.device) -> torch.Tensor:
-    """(1, 1, q, k): True where query i, the (keys - queries + i)-th token, may read key j."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)[None, None]
+def reach(queries: int, keys: int, device: torch.device, window: int | None = None) -> torch.Tensor:
+    """(1, 1, q, k): True where query i, the (keys - queries + i)-th token, may read key j: none after it, and of those before
+    it only the last `window`, itself counted."""
+    allowed = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    return (allowed if window is None else allowed.triu(keys - queries - window + 1))[None, None]
 
 
 def fill(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -29,13 +36,16 @@ def fill(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
-def make_mask(attention_mask: torch.Tensor | None, like: torch.Tensor, keys: int, *, causal: bool) -> Mask:
+def make_mask(
+    attention_mask: torch.Tensor | None, like: torch.Tensor, keys: int, *, causal: bool, window: int | None = None
+) -> Mask:
     """The mask of one forward.
 
     attention_mask: (batch, keys) with 1 for a token and 0 for padding, or a boolean or additive (batch, 1, q, k).
-    like: (batch, q, width), for q, dtype and device.
+    like: (batch, q, width), for q, dtype and device. window: how many tokens a causal query may read, where not all.
     """
     queries = like.shape[1]
+    window = None if window is None or window >= keys else window
     if attention_mask is not None and attention_mask.dim() == 4:
         boolean = attention_mask.dtype == torch.bool
         return Mask(fill(attention_mask, like.dtype) if boolean else attention_mask.to(like.dtype))
@@ -43,10 +53,12 @@ def make_mask(attention_mask: torch.Tensor | None, like: torch.Tensor, keys: int
         read = attention_mask.new_ones(attention_mask.shape[0], keys - attention_mask.shape[1])
         attention_mask = torch.cat([read, attention_mask], 1)
     if attention_mask is None or bool((attention_mask != 0).all()):
-        if not causal or queries == 1:
+        if window is None and (not causal or queries == 1):
             return Mask()
-        return Mask(causal=True) if queries == keys else Mask(fill(triangle(queries, keys, like.device), like.dtype))
+        if window is None and queries == keys:
+            return Mask(causal=True)
+        return Mask(fill(reach(queries, keys, like.device, window), like.dtype))
     allowed = attention_mask[:, None, None, :].to(like.device) != 0
     if causal:
-        allowed = allowed & triangle(queries, keys, like.device)
+        allowed = allowed & reach(queries, keys, like.device, window)
     return Mask(fill(allowed, like.dtype))

@@ -1,5 +1,7 @@
 """PreTrainedModel: what every architecture can do besides its forward."""
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,22 +13,25 @@ from torch.utils.checkpoint import checkpoint
 
 from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
-from core.modeling.layers import Conv1D
+from core.modeling.layers import Conv1D, RMSNorm
 from core.modeling.taps import Taps, active, head_mask_taps, tapped
 
 
 class PreTrainedModel(nn.Module):
     """The base of all models.
 
-    A subclass names its `config_class`, the attribute under which the headless model stands in it (`base_model_prefix`),
-    parameters that share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), prefixes of parameters that
-    a checkpoint may lack because they belong to a head still to be trained (`_new_heads`), and GGUF's names (`gguf_names`).
+    A subclass names its `config_class`, the attribute under which the headless model stands in it (`base_model_prefix`), where that
+    keeps its table of token vectors (`embeddings_name`) and a head its layer over the vocabulary (`output_name`), parameters that
+    share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), prefixes of parameters of the trunk that a
+    checkpoint may lack because only some heads use them (`_optional`), and GGUF's names (`gguf_names`).
     """
 
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
     base_model_prefix: ClassVar[str] = ""
+    embeddings_name: ClassVar[str] = ""
+    output_name: ClassVar[str] = "lm_head"
     _tied_weights_keys: ClassVar[dict[str, str]] = {}
-    _new_heads: ClassVar[tuple[str, ...]] = ("classifier.", "score.", "qa_outputs.", "pooler.", "cls.")
+    _optional: ClassVar[tuple[str, ...]] = ("pooler.",)
     gguf_names: ClassVar[list[tuple[str, str]]] = []
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -111,16 +116,56 @@ class PreTrainedModel(nn.Module):
         """The model without its head."""
         return getattr(self, self.base_model_prefix, self)
 
+    @classmethod
+    def forward_names(cls) -> list[str]:
+        """The inputs that `forward` knows by name."""
+        return [name for name in inspect.signature(cls.forward).parameters if name != "self"]
+
+    def in_head(self, name: str) -> bool:
+        """Whether a parameter belongs to the head, not to the trunk."""
+        return self.base_model is not self and not name.startswith(f"{self.base_model_prefix}.")
+
     def get_input_embeddings(self) -> nn.Embedding:
         """The table of token vectors."""
-        base = self.base_model
-        if isinstance(base, PreTrainedModel) and base is not self:
-            return base.get_input_embeddings()
-        raise AttributeError(f"{type(self).__name__} names no input embeddings")
+        if not self.embeddings_name:
+            raise AttributeError(f"{type(self).__name__} has no table of token vectors.")
+        return self.base_model.get_submodule(self.embeddings_name)  # type: ignore[return-value]
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Put another table of token vectors in its place."""
+        put_module(self.base_model, self.embeddings_name, value)
 
     def get_output_embeddings(self) -> nn.Module | None:
         """The layer that gives logits over the vocabulary, if there is one."""
-        return getattr(self, "lm_head", None)
+        return functools.reduce(lambda module, name: getattr(module, name, None), self.output_name.split("."), self)  # type: ignore[return-value]
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Give the vocabulary `new_num_tokens` rows (rounded up to `pad_to_multiple_of`), in the embeddings and the output layer alike.
+
+        New rows are the mean of the old ones, so that a new token is at first neither likely nor odd; with `mean_resizing=False` they
+        are random.
+        """
+        old = self.get_input_embeddings()
+        rows = new_num_tokens or old.num_embeddings
+        if pad_to_multiple_of:
+            rows = -(-rows // pad_to_multiple_of) * pad_to_multiple_of
+        if rows == old.num_embeddings:
+            return old
+        deviation = None if mean_resizing else getattr(self.config, "initializer_range", 0.02)
+        new = nn.Embedding(rows, old.embedding_dim, old.padding_idx, _weight=resized(old.weight, rows, deviation))
+        new.weight.requires_grad_(old.weight.requires_grad)
+        self.set_input_embeddings(new)
+        if (output := self.get_output_embeddings()) is not None:
+            resize_output(output, rows, deviation)
+            for name, shared in self._tied_weights_keys.items():
+                if name.endswith(".bias") and output.get_parameter("bias") is self.get_parameter(name):
+                    module, _, leaf = shared.rpartition(".")
+                    setattr(self.get_submodule(module), leaf, output.bias)
+        self.config.vocab_size = rows
+        self.tie_weights()
+        return new
 
     @property
     def device(self) -> torch.device:
@@ -155,7 +200,7 @@ class PreTrainedModel(nn.Module):
                 padding = getattr(module, "padding_idx", None)
                 if padding is not None:
                     nn.init.zeros_(module.weight[padding])
-            elif isinstance(module, nn.LayerNorm):
+            elif isinstance(module, nn.LayerNorm | RMSNorm):
                 nn.init.ones_(module.weight)
             if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
                 nn.init.zeros_(bias)
@@ -247,3 +292,30 @@ def default_positions(past: int, length: int, device: torch.device) -> torch.Ten
 def keep_logits(hidden: torch.Tensor, logits_to_keep: int) -> torch.Tensor:
     """The last `logits_to_keep` positions of (batch, tokens, width); 0 keeps all."""
     return hidden[:, -logits_to_keep:] if logits_to_keep else hidden
+
+
+def put_module(parent: nn.Module, name: str, value: nn.Module) -> None:
+    """Set the submodule of a dotted name."""
+    path, _, leaf = name.rpartition(".")
+    setattr(parent.get_submodule(path), leaf, value)
+
+
+def resized(old: torch.Tensor, rows: int, deviation: float | None = None) -> torch.Tensor:
+    """(old rows, …) -> (rows, …): cut, or longer by rows that are the mean of the old ones, or random of this deviation."""
+    new = old.detach().new_empty(rows, *old.shape[1:])
+    kept = min(rows, old.shape[0])
+    new[:kept] = old.detach()[:kept]
+    if deviation is None:
+        new[kept:] = old.detach().mean(0)
+    else:
+        new[kept:].normal_(std=deviation)
+    return new
+
+
+def resize_output(output: nn.Module, rows: int, deviation: float | None = None) -> None:
+    """Give a layer over the vocabulary so many rows."""
+    for name, parameter in list(output.named_parameters(recurse=False)):
+        value = nn.Parameter(resized(parameter, rows, deviation if name == "weight" else 0.0), parameter.requires_grad)
+        setattr(output, name, value)
+    if isinstance(output, nn.Linear):
+        output.out_features = rows

@@ -70,18 +70,6 @@ class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
 
 
 @dataclass
-class CausalLMOutputWithCrossAttentions(ModelOutput):
-    """loss a scalar; logits (batch, tokens, vocabulary)."""
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor = None  # type: ignore[assignment]
-    past_key_values: Cache | None = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
-    cross_attentions: Tensors | None = None
-
-
-@dataclass
 class HeadOutput(ModelOutput):
     """A task head's: loss a scalar; logits (batch, labels), or (batch, tokens, labels or vocabulary)."""
 
@@ -90,6 +78,7 @@ class HeadOutput(ModelOutput):
     past_key_values: Cache | None = None
     hidden_states: Tensors | None = None
     attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
 
 
 @dataclass

@@ -7,11 +7,12 @@ from torch import nn
 
 from core.modeling.attention import attend, merge_heads, split_heads
 from core.modeling.configuration import PreTrainedConfig
+from core.modeling.encoder import Encoder
+from core.modeling.heads import MaskedHead, PooledHead, SpanHead, TokenHead
 from core.modeling.layers import activation
-from core.modeling.losses import classification_loss, token_loss
-from core.modeling.masks import Mask, make_mask
+from core.modeling.masks import Mask
 from core.modeling.model import PreTrainedModel, default_positions
-from core.modeling.outputs import BaseModelOutputWithPooling, HeadOutput, QuestionAnsweringModelOutput
+from core.modeling.outputs import BaseModelOutputWithPooling
 from core.modeling.taps import tap
 
 
@@ -157,9 +158,10 @@ class BertPreTrainedModel(PreTrainedModel):
 
     config_class = BertConfig
     base_model_prefix = "bert"
+    embeddings_name = "embeddings.word_embeddings"
 
 
-class BertModel(BertPreTrainedModel):
+class BertModel(Encoder, BertPreTrainedModel):
     """The encoder without a head."""
 
     def __init__(self, config: BertConfig, add_pooling_layer: bool = True) -> None:
@@ -169,35 +171,11 @@ class BertModel(BertPreTrainedModel):
         self.pooler = BertPooler(config) if add_pooling_layer else None
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The table of token vectors."""
-        return self.embeddings.word_embeddings
-
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.LongTensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        head_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """input_ids (batch, tokens) or inputs_embeds (batch, tokens, width) -> last_hidden_state (batch, tokens, width) and
-        pooler_output (batch, width)."""
-        words = self.embeddings.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        x = tap("embed", None, self.embeddings(words, token_type_ids, position_ids))
-        mask = make_mask(attention_mask, x, x.shape[1], causal=False)
-        layers = self.encoder.layer
-        with self.watching(output_attentions, output_hidden_states, head_mask, len(layers)) as seen:
-            for layer in layers:
-                x = self.run_block(layer, x, mask)
-        fields = seen(x)
-        fields.pop("cross_attentions")
-        pooled = self.pooler(x) if self.pooler is not None else None
-        return BaseModelOutputWithPooling(x, pooled, **fields).packed(self.wants_dict(return_dict))
+    def embed(
+        self, words: torch.Tensor, input_ids: Any, token_type_ids: Any, position_ids: Any, attention_mask: Any
+    ) -> torch.Tensor:
+        """norm(word + position + segment)."""
+        return self.embeddings(words, token_type_ids, position_ids)
 
 
 class BertPredictionHeadTransform(nn.Module):
@@ -236,66 +214,10 @@ class BertOnlyMLMHead(nn.Module):
         self.predictions = BertLMPredictionHead(config)
 
 
-class _BertWithHead(BertPreTrainedModel):
-    """BERT with one head on top: a subclass makes it and says what it does."""
-
-    pooled = False
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=self.pooled)
-        self.make_head(config)
-        self.post_init()
-
-    def make_head(self, config: BertConfig) -> None:
-        """Dropout and a classifier."""
-        dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-
-    def head(self, out: BaseModelOutputWithPooling) -> torch.Tensor:
-        """Logits."""
-        return self.classifier(self.dropout(out.pooler_output if self.pooled else out.last_hidden_state))
-
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
-        """Cross entropy by token."""
-        return token_loss(logits, labels, num_items_in_batch)
-
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.LongTensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        head_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """As BertModel; logits as the head's class says, and a loss where labels are given."""
-        out = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            head_mask,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-            True,
-        )
-        logits = tap("logits", None, self.head(out))
-        loss = None if labels is None else self.loss(logits, labels, num_items_in_batch)
-        output = HeadOutput(loss, logits, None, out.hidden_states, out.attentions)
-        return output.packed(self.wants_dict(return_dict))
-
-
-class BertForMaskedLM(_BertWithHead):
+class BertForMaskedLM(MaskedHead, BertPreTrainedModel, trunk=BertModel, add_pooling_layer=False):
     """Logits (batch, tokens, vocabulary) for the masked words."""
 
+    output_name = "cls.predictions.decoder"
     _tied_weights_keys = {
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -305,72 +227,18 @@ class BertForMaskedLM(_BertWithHead):
         """The prediction head."""
         self.cls = BertOnlyMLMHead(config)
 
-    def head(self, out: BaseModelOutputWithPooling) -> torch.Tensor:
+    def head(self, out: BaseModelOutputWithPooling, given: dict[str, Any]) -> torch.Tensor:
         """Logits over the vocabulary."""
         return self.cls.predictions(out.last_hidden_state)
 
-    def get_output_embeddings(self) -> nn.Module:
-        """The layer that gives logits."""
-        return self.cls.predictions.decoder
 
-
-class BertForSequenceClassification(_BertWithHead):
+class BertForSequenceClassification(PooledHead, BertPreTrainedModel, trunk=BertModel):
     """Logits (batch, labels) for the whole text; one label regresses."""
 
-    pooled = True
 
-    def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
-        """By `config.problem_type`."""
-        return classification_loss(logits, labels, self.config)
-
-
-class BertForTokenClassification(_BertWithHead):
+class BertForTokenClassification(TokenHead, BertPreTrainedModel, trunk=BertModel, add_pooling_layer=False):
     """Logits (batch, tokens, labels)."""
 
 
-class BertForQuestionAnswering(BertPreTrainedModel):
+class BertForQuestionAnswering(SpanHead, BertPreTrainedModel, trunk=BertModel, add_pooling_layer=False):
     """Where in the text an answer begins and ends."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=False)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.LongTensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        head_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        start_positions: torch.LongTensor | None = None,
-        end_positions: torch.LongTensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """start_logits and end_logits (batch, tokens); a position past the end does not count in the loss."""
-        out = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            head_mask,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-            True,
-        )
-        start, end = self.qa_outputs(out.last_hidden_state).unbind(-1)
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            length = start.shape[1]
-            losses = [
-                nn.functional.cross_entropy(logits, where.view(-1).clamp(0, length), ignore_index=length)
-                for logits, where in ((start, start_positions), (end, end_positions))
-            ]
-            loss = (losses[0] + losses[1]) / 2
-        output = QuestionAnsweringModelOutput(loss, start, end, out.hidden_states, out.attentions)
-        return output.packed(self.wants_dict(return_dict))

@@ -5,14 +5,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.modeling.attention import attend, merge_heads, split_heads
+from core.modeling.attention import attend, encoder_pair, merge_heads, split_heads
 from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
+from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead
 from core.modeling.layers import Conv1D, activation
-from core.modeling.losses import causal_loss
 from core.modeling.masks import Mask, make_mask
-from core.modeling.model import PreTrainedModel, default_positions, keep_logits
-from core.modeling.outputs import BaseModelOutputWithPastAndCrossAttentions, CausalLMOutputWithCrossAttentions
+from core.modeling.model import PreTrainedModel, default_positions
+from core.modeling.outputs import BaseModelOutputWithPastAndCrossAttentions
 from core.modeling.taps import tap
 
 
@@ -64,18 +64,17 @@ class GPT2Attention(nn.Module):
         self.c_proj = Conv1D(width, width)
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
 
+    def parts(self, x: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        """(batch, tokens, width) -> q, k and v, or k and v, each (batch, heads, tokens, head width)."""
+        return tuple(split_heads(part, self.head_dim) for part in self.c_attn(x).split(self.width, -1))
+
     def forward(self, x: torch.Tensor, mask: Mask, cache: Cache | None, encoded: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, tokens, width) -> the same; `encoded` (batch, encoder tokens, width) for cross-attention."""
         if self.cross:
             q = split_heads(self.q_attn(x), self.head_dim)
-            if cache is not None and self.layer in cache.cross:
-                k, v = cache.cross[self.layer]
-            else:
-                k, v = (split_heads(part, self.head_dim) for part in self.c_attn(encoded).split(self.width, -1))
-                if cache is not None:
-                    cache.cross[self.layer] = (k, v)
+            k, v = encoder_pair(cache, self.layer, lambda: self.parts(encoded))
         else:
-            q, k, v = (split_heads(part, self.head_dim) for part in self.c_attn(x).split(self.width, -1))
+            q, k, v = self.parts(x)
             if cache is not None:
                 k, v = cache.update(self.layer, k, v)
         prefix, dropout = "cross." if self.cross else "", self.dropout if self.training else 0.0
@@ -131,6 +130,7 @@ class GPT2PreTrainedModel(PreTrainedModel):
 
     config_class = GPT2Config
     base_model_prefix = "transformer"
+    embeddings_name = "wte"
 
 
 class GPT2Model(GPT2PreTrainedModel):
@@ -144,10 +144,6 @@ class GPT2Model(GPT2PreTrainedModel):
         self.h = nn.ModuleList(GPT2Block(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The table of token vectors."""
-        return self.wte
 
     def forward(
         self,
@@ -185,55 +181,13 @@ class GPT2Model(GPT2PreTrainedModel):
         return BaseModelOutputWithPastAndCrossAttentions(x, cache, **seen(x)).packed(self.wants_dict(return_dict))
 
 
-class GPT2LMHeadModel(GPT2PreTrainedModel):
+class GPT2LMHeadModel(CausalLMHead, GPT2PreTrainedModel, trunk=GPT2Model):
     """The decoder with a layer that predicts the next token, tied to the input embeddings."""
 
-    _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}
 
-    def __init__(self, config: GPT2Config) -> None:
-        super().__init__(config)
-        self.transformer = GPT2Model(config)
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.post_init()
+class GPT2ForSequenceClassification(LastTokenHead, GPT2PreTrainedModel, trunk=GPT2Model):
+    """The decoder with a label for the whole text."""
 
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        past_key_values: Any = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.LongTensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        head_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        encoder_hidden_states: torch.Tensor | None = None,
-        encoder_attention_mask: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
-        use_cache: bool | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        logits_to_keep: int = 0,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """As GPT2Model; logits (batch, tokens, vocabulary), of the last `logits_to_keep` tokens where that is not 0; labels
-        (batch, tokens), -100 not counted -> loss."""
-        out = self.transformer(
-            input_ids,
-            past_key_values,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            head_mask,
-            inputs_embeds,
-            encoder_hidden_states,
-            encoder_attention_mask,
-            use_cache,
-            output_attentions,
-            output_hidden_states,
-            True,
-        )
-        logits = tap("logits", None, self.lm_head(keep_logits(out.last_hidden_state, logits_to_keep)))
-        loss = None if labels is None else causal_loss(logits, labels, num_items_in_batch)
-        return CausalLMOutputWithCrossAttentions(
-            loss, logits, out.past_key_values, out.hidden_states, out.attentions, out.cross_attentions
-        ).packed(self.wants_dict(return_dict))
+
+class GPT2ForTokenClassification(TokenHead, GPT2PreTrainedModel, trunk=GPT2Model):
+    """The decoder with a label for each token."""

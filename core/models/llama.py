@@ -1,6 +1,11 @@
-"""LLaMA: pre-norm decoder with rotary positions, grouped queries and a gated MLP. Touvron et al. 2023."""
+"""LLaMA: pre-norm decoder with rotary positions, grouped queries and a gated MLP. Touvron et al. 2023.
 
-from typing import Any
+Its relatives (Mistral, Qwen, Gemma …) are these classes with other parts in them: a layer names the classes of its parts, and a
+configuration may say which layers slide a window over the text (`layer_types`, `sliding_window`).
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -9,13 +14,16 @@ from core.errors import ConfigError
 from core.modeling.attention import attend, merge_heads, split_heads
 from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
+from core.modeling.decoder import Decoder
+from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead
 from core.modeling.layers import RMSNorm, activation
-from core.modeling.losses import causal_loss
 from core.modeling.masks import Mask, make_mask
-from core.modeling.model import PreTrainedModel, default_positions, keep_logits
-from core.modeling.outputs import BaseModelOutputWithPastAndCrossAttentions, CausalLMOutputWithCrossAttentions
+from core.modeling.model import PreTrainedModel
 from core.modeling.positions import Rope, rope_settings, rotate
 from core.modeling.taps import tap
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+Turn = tuple[torch.Tensor, torch.Tensor]
 
 
 class LlamaConfig(PreTrainedConfig):
@@ -50,37 +58,56 @@ class LlamaConfig(PreTrainedConfig):
             )
 
 
+def layer_kinds(config: Any) -> list[str]:
+    """For each layer whether it reads the whole text or a sliding window, as `layer_types` says; without it all are alike, sliding
+    where the configuration names a window."""
+    alike = SLIDING if getattr(config, "sliding_window", None) else FULL
+    return list(getattr(config, "layer_types", None) or [alike] * config.num_hidden_layers)
+
+
 class LlamaAttention(nn.Module):
     """Rotary self-attention, `num_key_value_heads` keys for `num_attention_heads` queries."""
 
-    def __init__(self, config: LlamaConfig, layer: int) -> None:
+    scale: float | None = None
+    softcap: float | None = None
+
+    def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
         self.layer, self.head_dim, self.dropout = layer, config.head_dim, config.attention_dropout
-        width, bias = config.hidden_size, config.attention_bias
-        self.q_proj = nn.Linear(width, config.num_attention_heads * self.head_dim, bias)
-        self.k_proj = nn.Linear(width, config.num_key_value_heads * self.head_dim, bias)
-        self.v_proj = nn.Linear(width, config.num_key_value_heads * self.head_dim, bias)
-        self.o_proj = nn.Linear(config.num_attention_heads * self.head_dim, width, bias)
+        queries, keys = config.num_attention_heads * self.head_dim, config.num_key_value_heads * self.head_dim
+        self.make_projections(config, config.hidden_size, queries, keys)
 
-    def forward(self, x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], mask: Mask, cache: Cache | None) -> torch.Tensor:
-        """(batch, tokens, width) -> the same."""
+    def make_projections(self, config: Any, width: int, queries: int, keys: int) -> None:
+        """Layers from `width` to so many numbers for queries and keys, and back."""
+        bias = config.attention_bias
+        self.q_proj, self.k_proj = nn.Linear(width, queries, bias), nn.Linear(width, keys, bias)
+        self.v_proj, self.o_proj = nn.Linear(width, keys, bias), nn.Linear(queries, width, bias)
+
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(batch, tokens, width) -> q (batch, heads, tokens, head_dim), k and v (batch, kv heads, tokens, head_dim)."""
         q, k, v = (split_heads(project(x), self.head_dim) for project in (self.q_proj, self.k_proj, self.v_proj))
+        return q, k, v
+
+    def forward(self, x: torch.Tensor, turn: Turn, mask: Mask, cache: Cache | None) -> torch.Tensor:
+        """(batch, tokens, width) -> the same."""
+        q, k, v = self.project(x)
         q, k = rotate(q, *turn), rotate(k, *turn)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        z = attend(q, k, v, mask, layer=self.layer, dropout=self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        z = attend(q, k, v, mask, layer=self.layer, scale=self.scale, softcap=self.softcap, dropout=dropout)
         return merge_heads(z, self.o_proj, layer=self.layer)
 
 
 class LlamaMLP(nn.Module):
     """down(act(gate(x)) * up(x)). Shazeer 2020."""
 
-    def __init__(self, config: LlamaConfig, layer: int) -> None:
+    def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, config.mlp_bias)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, config.mlp_bias)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, config.mlp_bias)
+        width, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.gate_proj, self.up_proj = nn.Linear(width, inner, bias), nn.Linear(width, inner, bias)
+        self.down_proj = nn.Linear(inner, width, bias)
         self.act_fn = activation(config.hidden_act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -91,15 +118,19 @@ class LlamaMLP(nn.Module):
 class LlamaDecoderLayer(nn.Module):
     """x + attention(norm x), then x + mlp(norm x)."""
 
-    def __init__(self, config: LlamaConfig, layer: int) -> None:
+    attention: ClassVar[type[nn.Module]] = LlamaAttention
+    feed_forward: ClassVar[type[nn.Module]] = LlamaMLP
+    norm: ClassVar[type[nn.Module]] = RMSNorm
+
+    def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.self_attn = LlamaAttention(config, layer)
-        self.mlp = LlamaMLP(config, layer)
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = self.attention(config, layer)
+        self.mlp = self.feed_forward(config, layer)
+        self.input_layernorm = self.norm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = self.norm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], mask: Mask, cache: Cache | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, turn: Turn, mask: Mask, cache: Cache | None) -> torch.Tensor:
         """(batch, tokens, width) -> the same."""
         x = tap("resid_pre", self.layer, x)
         x = tap("resid_mid", self.layer, x + self.self_attn(self.input_layernorm(x), turn, mask, cache))
@@ -111,6 +142,7 @@ class LlamaPreTrainedModel(PreTrainedModel):
 
     config_class = LlamaConfig
     base_model_prefix = "model"
+    embeddings_name = "embed_tokens"
     gguf_names = [
         ("token_embd.weight", "model.embed_tokens.weight"),
         ("blk.{i}.attn_norm.weight", "model.layers.{i}.input_layernorm.weight"),
@@ -127,91 +159,39 @@ class LlamaPreTrainedModel(PreTrainedModel):
     ]
 
 
-class LlamaModel(LlamaPreTrainedModel):
+class LlamaModel(Decoder, LlamaPreTrainedModel):
     """The decoder without a head."""
 
-    def __init__(self, config: LlamaConfig) -> None:
+    block: ClassVar[type[LlamaDecoderLayer]] = LlamaDecoderLayer
+
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
-        self.layers = nn.ModuleList(LlamaDecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.rope = Rope(config.head_dim, rope_settings(config))
+        self.layers = nn.ModuleList(self.block(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = self.block.norm(config.hidden_size, config.rms_norm_eps)
+        self.kinds = layer_kinds(config)
+        self.ropes = {kind: Rope(config.head_dim, rope_settings(config, kind)) for kind in set(self.kinds)}
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The table of token vectors."""
-        return self.embed_tokens
-
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        past_key_values: Any = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        use_cache: bool | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        head_mask: torch.Tensor | None = None,
-    ) -> Any:
-        """input_ids (batch, tokens) or inputs_embeds (batch, tokens, width) -> last_hidden_state (batch, tokens, width)."""
-        x = tap("embed", None, self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds)
-        cache = self.make_cache(past_key_values, use_cache)
-        past = cache.get_seq_length() if cache is not None else 0
-        mask = make_mask(attention_mask, x, past + x.shape[1], causal=True)
-        positions = default_positions(past, x.shape[1], x.device) if position_ids is None else position_ids
-        turn = self.rope(positions, x)
-        with self.watching(output_attentions, output_hidden_states, head_mask, len(self.layers)) as seen:
-            for layer in self.layers:
-                x = self.run_block(layer, x, turn, mask, cache)
-            x = tap("final_norm", None, self.norm(x))
-        return BaseModelOutputWithPastAndCrossAttentions(x, cache, **seen(x)).packed(self.wants_dict(return_dict))
+    def context(
+        self, x: torch.Tensor, positions: torch.Tensor, attention_mask: torch.Tensor | None, keys: int
+    ) -> Callable[[int], tuple[Any, ...]]:
+        """Rotation and mask; those of a layer that slides are its own."""
+        windows = {FULL: None, SLIDING: getattr(self.config, "sliding_window", None)}
+        turns = {kind: rope(positions, x) for kind, rope in self.ropes.items()}
+        masks = {kind: make_mask(attention_mask, x, keys, causal=True, window=windows[kind]) for kind in self.ropes}
+        return lambda layer: (turns[self.kinds[layer]], masks[self.kinds[layer]])
 
 
-class LlamaForCausalLM(LlamaPreTrainedModel):
+class LlamaForCausalLM(CausalLMHead, LlamaPreTrainedModel, trunk=LlamaModel):
     """The decoder with a layer that predicts the next token."""
 
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
-    def __init__(self, config: LlamaConfig) -> None:
-        super().__init__(config)
-        self.model = LlamaModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
+class LlamaForSequenceClassification(LastTokenHead, LlamaPreTrainedModel, trunk=LlamaModel):
+    """The decoder with a label for the whole text."""
 
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        past_key_values: Any = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
-        use_cache: bool | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        head_mask: torch.Tensor | None = None,
-        logits_to_keep: int = 0,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """As LlamaModel; logits (batch, tokens, vocabulary), of the last `logits_to_keep` tokens where that is not 0; labels
-        (batch, tokens), -100 not counted -> loss."""
-        out = self.model(
-            input_ids,
-            attention_mask,
-            position_ids,
-            past_key_values,
-            inputs_embeds,
-            use_cache,
-            output_attentions,
-            output_hidden_states,
-            True,
-            head_mask,
-        )
-        logits = tap("logits", None, self.lm_head(keep_logits(out.last_hidden_state, logits_to_keep)))
-        loss = None if labels is None else causal_loss(logits, labels, num_items_in_batch)
-        return CausalLMOutputWithCrossAttentions(loss, logits, out.past_key_values, out.hidden_states, out.attentions).packed(
-            self.wants_dict(return_dict)
-        )
+
+class LlamaForTokenClassification(TokenHead, LlamaPreTrainedModel, trunk=LlamaModel):
+    """The decoder with a label for each token."""
+
+    classifier_name = "score"

@@ -289,7 +289,7 @@ def _choose(model: PreTrainedModel, targets: list[str] | str) -> list[str]:
         if not isinstance(base, ADAPTABLE) or ".base_layer" in name or ".lora_" in name:
             continue
         if targets == "all-linear":
-            fits = base is not output and not name.startswith(model._new_heads)
+            fits = base is not output and not model.in_head(name)
         elif isinstance(targets, str):
             fits = re.fullmatch(targets, name) is not None
         else:

@@ -1,7 +1,6 @@
 """The training loop: collate, forward, loss, backward, clip, optimiser, scheduler."""
 
 import contextlib
-import inspect
 import logging
 import math
 import random
@@ -71,8 +70,8 @@ class Trainer:
         self.optimizer, self.lr_scheduler = optimizers
         self.state, self.control = TrainerState(), TrainerControl()
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        parameters = inspect.signature(base.forward).parameters
-        self._takes, self._counts = set(parameters), "num_items_in_batch" in parameters
+        self._takes = set(base.forward_names())
+        self._counts = "num_items_in_batch" in self._takes
         # a causal loss predicts the next token, so a row's first label is no target
         self._first_target = int(base.can_generate() and not base.config.is_encoder_decoder)
 

@@ -9,24 +9,26 @@ import peft
 import pytest
 import torch
 import transformers
-from test_models import BERT, CAUSAL, GPT2, LLAMA, MODEL, close, pair
+from rows.decoders import GPT2, LLAMA
+from rows.encoders import BERT
+from support import Row, close, fresh_pair
 
 import core
 from core.errors import AdapterError
 
-CASES = [
-    ("llama", CAUSAL, LLAMA, {"target_modules": ["q_proj", "v_proj"], "lora_alpha": 32}),
-    ("llama", CAUSAL, LLAMA, {"target_modules": "all-linear", "use_rslora": True}),
-    ("llama", CAUSAL, LLAMA, {"target_modules": r".*layers\.[01]\.mlp\.(up|down)_proj"}),
-    ("gpt2", CAUSAL, GPT2, {"target_modules": None, "fan_in_fan_out": True}),
-    ("bert", "AutoModelForSequenceClassification", BERT | {"num_labels": 3}, {"modules_to_save": ["classifier"]}),
-    ("bert", MODEL, BERT, {"target_modules": ["query", "attention.output.dense"]}),
+CASES: list[tuple[Row, dict[str, Any]]] = [
+    (Row("llama", "CausalLM", "", LLAMA), {"target_modules": ["q_proj", "v_proj"], "lora_alpha": 32}),
+    (Row("llama", "CausalLM", "", LLAMA), {"target_modules": "all-linear", "use_rslora": True}),
+    (Row("llama", "CausalLM", "", LLAMA), {"target_modules": r".*layers\.[01]\.mlp\.(up|down)_proj"}),
+    (Row("gpt2", "CausalLM", "", GPT2), {"target_modules": None, "fan_in_fan_out": True}),
+    (Row("bert", "SequenceClassification", "", BERT | {"num_labels": 3}), {"modules_to_save": ["classifier"]}),
+    (Row("bert", "Model", "", BERT), {"target_modules": ["query", "attention.output.dense"]}),
 ]
 
 
-@pytest.mark.parametrize(("model_type", "auto", "values", "options"), CASES)
-def test_both_ways(model_type: str, auto: str, values: dict, options: dict[str, Any], tmp_path: Path) -> None:
-    reference, ours = pair(model_type, auto, values, tmp_path / "base")
+@pytest.mark.parametrize(("row", "options"), CASES)
+def test_both_ways(row: Row, options: dict[str, Any], tmp_path: Path) -> None:
+    reference, ours = fresh_pair(row, tmp_path / "base")
     theirs = peft.get_peft_model(reference, peft.LoraConfig(r=4, **options))
     adapted = core.get_peft_model(ours, core.LoraConfig(r=4, **options))
     lines = []
@@ -40,7 +42,7 @@ def test_both_ways(model_type: str, auto: str, values: dict, options: dict[str, 
         if "lora_" in name or "modules_to_save" in name:
             torch.nn.init.normal_(parameter, std=0.2)
     theirs.save_pretrained(tmp_path / "theirs")
-    base = getattr(core, auto).from_pretrained(tmp_path / "base")
+    base = getattr(core, row.auto).from_pretrained(tmp_path / "base")
     loaded = core.PeftModel.from_pretrained(base, tmp_path / "theirs", is_trainable=True).eval()
     ids = torch.randint(5, 99, (2, 7))
     expected, found = theirs(ids)[0], loaded(ids)[0]
@@ -57,7 +59,7 @@ def test_both_ways(model_type: str, auto: str, values: dict, options: dict[str, 
 
     a, b = (load_file(tmp_path / side / "adapter_model.safetensors") for side in ("theirs", "ours"))
     assert a.keys() == b.keys()
-    back = peft.PeftModel.from_pretrained(getattr(transformers, auto).from_pretrained(tmp_path / "base"), tmp_path / "ours")
+    back = peft.PeftModel.from_pretrained(getattr(transformers, row.auto).from_pretrained(tmp_path / "base"), tmp_path / "ours")
     close(back(ids)[0], expected)
     with loaded.disable_adapter():
         plain = loaded(ids)[0]
@@ -70,8 +72,8 @@ def test_both_ways(model_type: str, auto: str, values: dict, options: dict[str, 
 
 
 def test_an_adapter_of_another_architecture_is_refused(tmp_path: Path) -> None:
-    _, llama = pair("llama", CAUSAL, LLAMA, tmp_path / "llama")
-    _, gpt2 = pair("gpt2", CAUSAL, GPT2, tmp_path / "gpt2")
+    _, llama = fresh_pair(Row("llama", "CausalLM", "", LLAMA), tmp_path / "llama")
+    _, gpt2 = fresh_pair(Row("gpt2", "CausalLM", "", GPT2), tmp_path / "gpt2")
     core.get_peft_model(llama, core.LoraConfig(target_modules=["q_proj"])).save_pretrained(tmp_path / "adapter")
     with pytest.raises(AdapterError, match="q_proj"):
         core.PeftModel.from_pretrained(gpt2, tmp_path / "adapter")

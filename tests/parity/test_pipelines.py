@@ -72,10 +72,11 @@ def test_nonsense_gets_a_sentence(generator: core.TextGenerationPipeline, option
 
 
 def test_seeded_sample_equals_the_reference(tmp_path: Path) -> None:
-    from test_models import CAUSAL, GPT2, LLAMA, pair
+    from rows.decoders import GPT2, LLAMA
+    from support import Row, fresh_pair
 
     for model_type, values in (("llama", LLAMA), ("gpt2", GPT2)):
-        reference, ours = pair(model_type, CAUSAL, values, tmp_path / model_type)
+        reference, ours = fresh_pair(Row(model_type, "CausalLM", "", values), tmp_path / model_type)
         ids = torch.randint(5, 99, (3, 6))
         mask = torch.ones_like(ids)
         mask[0, :2] = 0

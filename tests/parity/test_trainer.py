@@ -7,7 +7,8 @@ import peft
 import pytest
 import torch
 import transformers
-from test_models import CAUSAL, GPT2, LLAMA, pair
+from rows.decoders import GPT2, LLAMA
+from support import Row, fresh_pair
 
 import core
 
@@ -37,7 +38,7 @@ NO_DROPOUT = {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}
     ("model_type", "values", "lora"), [("llama", LLAMA, False), ("gpt2", GPT2 | NO_DROPOUT, False), ("llama", LLAMA, True)]
 )
 def test_every_step_equals_the_reference(model_type: str, values: dict, lora: bool, tmp_path: Path) -> None:
-    reference, ours = pair(model_type, CAUSAL, values, tmp_path / "model")
+    reference, ours = fresh_pair(Row(model_type, "CausalLM", "", values), tmp_path / "model")
     if lora:
         options = {"r": 4, "target_modules": ["q_proj", "v_proj"]}
         peft.get_peft_model(reference, peft.LoraConfig(**options)).save_pretrained(tmp_path / "adapter")

@@ -1,0 +1,65 @@
+"""The trunk of an encoder: every token reads every token, layer upon layer. Vaswani et al. 2017, 3.1; Devlin et al. 2018."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+
+from core.modeling.masks import make_mask
+from core.modeling.model import PreTrainedModel
+from core.modeling.outputs import BaseModelOutputWithPooling
+from core.modeling.taps import tap
+
+
+class Encoder(PreTrainedModel):
+    """A subclass makes the modules, says where they stand (`embeddings_name`, `blocks_name`), how tokens become vectors (`embed`) and,
+    where it differs, what a layer is told besides the hidden states (`context`).
+
+    A layer's forward takes the hidden states and what `context` gives for it.
+    """
+
+    blocks_name: ClassVar[str] = "encoder.layer"
+
+    def embed(
+        self,
+        words: torch.Tensor,
+        input_ids: torch.Tensor | None,
+        token_type_ids: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """words (batch, tokens, width); ids, segments, positions and mask (batch, tokens) -> what the first layer reads."""
+        return words
+
+    def context(self, x: torch.Tensor, attention_mask: torch.Tensor | None) -> Callable[[int], tuple[Any, ...]]:
+        """From a layer's number to its further arguments; here the mask."""
+        mask = make_mask(attention_mask, x, x.shape[1], causal=False)
+        return lambda layer: (mask,)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        head_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """input_ids (batch, tokens) or inputs_embeds (batch, tokens, width) -> last_hidden_state (batch, tokens, width) and,
+        where there is a pooler, pooler_output (batch, width)."""
+        words = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        x = tap("embed", None, self.embed(words, input_ids, token_type_ids, position_ids, attention_mask))
+        context = self.context(x, attention_mask)
+        blocks = self.get_submodule(self.blocks_name)
+        with self.watching(output_attentions, output_hidden_states, head_mask, len(blocks)) as seen:  # type: ignore[arg-type]
+            for layer, block in enumerate(blocks):  # type: ignore[arg-type]
+                x = self.run_block(block, x, *context(layer))
+        pooler = getattr(self, "pooler", None)
+        pooled = None if pooler is None else pooler(x)
+        fields = seen(x)
+        return BaseModelOutputWithPooling(x, pooled, fields["hidden_states"], fields["attentions"]).packed(
+            self.wants_dict(return_dict)
+        )

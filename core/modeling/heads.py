@@ -1,0 +1,208 @@
+"""Heads that many architectures share. A head's class is written as its trunk and its kind:
+
+    class LlamaForCausalLM(CausalLMHead, LlamaPreTrainedModel, trunk=LlamaModel): ...
+
+Inputs of a head, by place or by name, are those of its trunk, and `labels`.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from core.modeling.losses import causal_loss, classification_loss, token_loss
+from core.modeling.model import PreTrainedModel, keep_logits
+from core.modeling.outputs import HeadOutput, ModelOutput, QuestionAnsweringModelOutput
+from core.modeling.taps import tap
+
+
+class Head(PreTrainedModel):
+    """A trunk under `base_model_prefix` with one head on top: a kind of head makes it and says what it does."""
+
+    trunk: ClassVar[type[PreTrainedModel]]
+    trunk_options: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, trunk: type[PreTrainedModel] | None = None, **trunk_options: Any) -> None:
+        super().__init_subclass__()
+        if trunk is not None:
+            cls.trunk = trunk
+        if trunk_options:
+            cls.trunk_options = trunk_options
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        setattr(self, self.base_model_prefix, self.trunk(config, **self.trunk_options))
+        self.make_head(config)
+        self.post_init()
+
+    def make_head(self, config: Any) -> None:
+        """The modules of the head."""
+        raise NotImplementedError
+
+    def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
+        """Logits from the trunk's output; `given` are the inputs."""
+        raise NotImplementedError
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
+        """A scalar."""
+        raise NotImplementedError
+
+    @classmethod
+    def forward_names(cls) -> list[str]:
+        """The trunk's inputs and the head's."""
+        own = [name for name in super().forward_names() if name not in ("inputs", "named")]
+        return [*cls.trunk.forward_names(), *(name for name in own if name not in cls.trunk.forward_names())]
+
+    def run_trunk(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The trunk's output, and the inputs by name."""
+        given = dict(zip(self.trunk.forward_names(), inputs, strict=False)) | named
+        return self.base_model(**given, return_dict=True), given
+
+    def forward(
+        self,
+        *inputs: Any,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+        num_items_in_batch: Any = None,
+        **named: Any,
+    ) -> Any:
+        """The trunk's inputs; logits as the head's class says, and a loss where labels are given."""
+        out, given = self.run_trunk(inputs, named)
+        logits = tap("logits", None, self.head(out, given))
+        loss = None if labels is None else self.loss(logits, labels, num_items_in_batch)
+        return HeadOutput(loss, logits, **inner(out)).packed(self.wants_dict(return_dict))
+
+
+def inner(out: ModelOutput) -> dict[str, Any]:
+    """The fields that a head passes on from its trunk."""
+    return {name: out.get(name) for name in ("past_key_values", "hidden_states", "attentions", "cross_attentions")}
+
+
+class CausalLMHead(Head):
+    """Logits (batch, tokens, vocabulary) for the next token, of the last `logits_to_keep` tokens where that is not 0; labels
+    (batch, tokens), -100 not counted. The layer is the trunk's embeddings where `tie_word_embeddings` says so."""
+
+    output_bias: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.embeddings_name:
+            source = f"{cls.base_model_prefix}.{cls.embeddings_name}.weight"
+            cls._tied_weights_keys = {f"{cls.output_name}.weight": source}
+
+    def make_head(self, config: Any) -> None:
+        """One layer over the vocabulary."""
+        setattr(self, self.output_name, nn.Linear(config.hidden_size, config.vocab_size, self.output_bias))
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(batch, tokens, width) -> (batch, tokens, vocabulary)."""
+        return getattr(self, self.output_name)(hidden)
+
+    def forward(
+        self,
+        *inputs: Any,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+        logits_to_keep: int = 0,
+        num_items_in_batch: Any = None,
+        **named: Any,
+    ) -> Any:
+        """The trunk's inputs; logits, and a loss where labels are given."""
+        out, _ = self.run_trunk(inputs, named)
+        logits = tap("logits", None, self.logits(keep_logits(out.last_hidden_state, logits_to_keep)))
+        loss = None if labels is None else causal_loss(logits, labels, num_items_in_batch)
+        return HeadOutput(loss, logits, **inner(out)).packed(self.wants_dict(return_dict))
+
+
+class LastTokenHead(Head):
+    """Logits (batch, labels) for a whole text, from its last token that is no padding; one label regresses."""
+
+    def make_head(self, config: Any) -> None:
+        """One layer without bias."""
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+
+    def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
+        """(batch, labels)."""
+        logits = self.score(out.last_hidden_state)
+        ids, mask, pad = given.get("input_ids"), given.get("attention_mask"), self.config.pad_token_id
+        real = ids != pad if ids is not None and pad is not None else mask
+        if real is None:
+            return logits[:, -1]
+        last = (torch.arange(real.shape[1], device=logits.device) * real.to(logits.device)).argmax(-1)
+        return logits[torch.arange(logits.shape[0], device=logits.device), last]
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
+        """By `config.problem_type`."""
+        return classification_loss(logits, labels, self.config)
+
+
+class TokenHead(Head):
+    """Logits (batch, tokens, labels) for each token."""
+
+    classifier_name: ClassVar[str] = "classifier"
+    dropout_names: ClassVar[tuple[str, ...]] = ("classifier_dropout", "hidden_dropout", "hidden_dropout_prob")
+
+    def make_head(self, config: Any) -> None:
+        """Dropout and one layer."""
+        chosen = [value for name in self.dropout_names if (value := getattr(config, name, None)) is not None]
+        self.dropout = nn.Dropout(chosen[0] if chosen else 0.1)
+        setattr(self, self.classifier_name, nn.Linear(config.hidden_size, config.num_labels))
+
+    def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
+        """(batch, tokens, labels)."""
+        return getattr(self, self.classifier_name)(self.dropout(out.last_hidden_state))
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
+        """Cross entropy by token."""
+        return token_loss(logits, labels, num_items_in_batch)
+
+
+class PooledHead(TokenHead):
+    """Logits (batch, labels) for a whole text, from the trunk's pooled state; one label regresses."""
+
+    def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
+        """(batch, labels)."""
+        return getattr(self, self.classifier_name)(self.dropout(out.pooler_output))
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
+        """By `config.problem_type`."""
+        return classification_loss(logits, labels, self.config)
+
+
+class MaskedHead(Head):
+    """Logits (batch, tokens, vocabulary) for the masked words; labels (batch, tokens), -100 not counted."""
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
+        """Cross entropy at the masked places."""
+        return token_loss(logits, labels, num_items_in_batch)
+
+
+class SpanHead(Head):
+    """Where in the text an answer begins and ends: start_logits and end_logits (batch, tokens)."""
+
+    def make_head(self, config: Any) -> None:
+        """Two numbers a token."""
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+
+    def forward(
+        self,
+        *inputs: Any,
+        start_positions: torch.LongTensor | None = None,
+        end_positions: torch.LongTensor | None = None,
+        return_dict: bool | None = None,
+        **named: Any,
+    ) -> Any:
+        """The trunk's inputs; start_positions and end_positions (batch,) give a loss, in which one past the end does not count."""
+        out, _ = self.run_trunk(inputs, named)
+        start, end = self.qa_outputs(out.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            length = start.shape[1]
+            losses = [
+                F.cross_entropy(logits, where.view(-1).clamp(0, length), ignore_index=length)
+                for logits, where in ((start, start_positions), (end, end_positions))
+            ]
+            loss = (losses[0] + losses[1]) / 2
+        fields = {name: out.get(name) for name in ("hidden_states", "attentions")}
+        return QuestionAnsweringModelOutput(loss, start, end, **fields).packed(self.wants_dict(return_dict))

@@ -1,0 +1,21 @@
+"""The public names follow the table of architectures."""
+
+import transformers
+
+import core
+from core.auto import ARCHITECTURES
+from tools.public_names import STUB, stub
+
+
+def test_the_stub_is_the_tables() -> None:
+    """If this fails: python tools/public_names.py."""
+    text = STUB.read_text(encoding="utf-8")
+    assert stub(text) == text
+    assert stub(text.replace("BertModel as BertModel", "X as X")) == text
+
+
+def test_every_class_is_there_under_the_references_name() -> None:
+    for architecture in ARCHITECTURES.values():
+        for name in architecture.class_names():
+            assert getattr(core, name).__name__ == name
+            assert hasattr(transformers, name), name
