@@ -31,6 +31,17 @@ from .models.bert import (
     BertForTokenClassification as BertForTokenClassification,
     BertModel as BertModel,
 )
+from .models.clip import (
+    CLIPConfig as CLIPConfig,
+    CLIPForImageClassification as CLIPForImageClassification,
+    CLIPModel as CLIPModel,
+    CLIPTextConfig as CLIPTextConfig,
+    CLIPTextModel as CLIPTextModel,
+    CLIPTextModelWithProjection as CLIPTextModelWithProjection,
+    CLIPVisionConfig as CLIPVisionConfig,
+    CLIPVisionModel as CLIPVisionModel,
+    CLIPVisionModelWithProjection as CLIPVisionModelWithProjection,
+)
 from .models.gpt2 import (
     GPT2Config as GPT2Config,
     GPT2ForSequenceClassification as GPT2ForSequenceClassification,
@@ -44,6 +55,17 @@ from .models.llama import (
     LlamaForSequenceClassification as LlamaForSequenceClassification,
     LlamaForTokenClassification as LlamaForTokenClassification,
     LlamaModel as LlamaModel,
+)
+from .models.vit import (
+    ViTConfig as ViTConfig,
+    ViTForImageClassification as ViTForImageClassification,
+    ViTModel as ViTModel,
+)
+from .models.wav2vec2 import (
+    Wav2Vec2Config as Wav2Vec2Config,
+    Wav2Vec2ForCTC as Wav2Vec2ForCTC,
+    Wav2Vec2ForSequenceClassification as Wav2Vec2ForSequenceClassification,
+    Wav2Vec2Model as Wav2Vec2Model,
 )
 from .tokenization.auto import (
     AutoTokenizer as AutoTokenizer,

@@ -37,6 +37,19 @@ ARCHITECTURES: dict[str, Architecture] = {
     # decoders
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
     "llama": Architecture("Llama", DECODER),
+    # images
+    "vit": Architecture("ViT", ("ImageClassification",)),
+    "clip": Architecture(
+        "CLIP", ("ImageClassification", "ZeroShotImageClassification"), names={"ZeroShotImageClassification": "CLIPModel"}
+    ),
+    "clip_text_model": Architecture("CLIPText", ("TextProjection",), "clip", {"TextProjection": "CLIPTextModelWithProjection"}),
+    "clip_vision_model": Architecture(
+        "CLIPVision", ("ImageProjection",), "clip", {"ImageProjection": "CLIPVisionModelWithProjection"}
+    ),
+    # speech
+    "wav2vec2": Architecture(
+        "Wav2Vec2", ("CTC", "AudioClassification"), names={"AudioClassification": "Wav2Vec2ForSequenceClassification"}
+    ),
 }
 
 

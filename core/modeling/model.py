@@ -96,6 +96,22 @@ class PreTrainedModel(nn.Module):
 
         return checkpoint(run, *args, use_reentrant=False)  # type: ignore[return-value]
 
+    def run_blocks(
+        self,
+        blocks: Any,
+        x: torch.Tensor,
+        *arguments: Any,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        head_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """x through all blocks, each told the same arguments -> what comes out, and the `hidden_states` and `attentions` asked for."""
+        with self.watching(output_attentions, output_hidden_states, head_mask, len(blocks)) as seen:
+            for block in blocks:
+                x = self.run_block(block, x, *arguments)
+        fields = seen(x)
+        return x, {name: fields[name] for name in ("hidden_states", "attentions")}
+
     def make_cache(self, past_key_values: Any, use_cache: bool | None) -> Cache | None:
         """The cache of one forward: the caller's, a new one, or none."""
         use_cache = self.config.use_cache if use_cache is None else use_cache

@@ -9,9 +9,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The counts of the parity suite."""
     if not CHECKED:
         return
-    from rows import TEXT_ROWS
+    from rows import ALL_ROWS as rows
 
-    rows = TEXT_ROWS
     kinds = {(row.model_type, row.head) for row in rows}
     terminalreporter.write_line(
         f"parity: {len({row.model_type for row in rows})} architectures, {len(kinds)} heads, {len(rows)} rows; "

@@ -7,11 +7,12 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
+import checks_senses
 import pytest
 import torch
 import transformers
 from checks import checks_of
-from rows import TEXT_ROWS
+from rows import SENSES_ROWS, TEXT_ROWS
 from rows.decoders import GPT2, LLAMA
 from rows.encoders import BERT
 from support import CHECKED, Row, close, pair
@@ -27,6 +28,16 @@ from core.modeling.taps import Taps
     [pytest.param(row, check, id=f"{row} {check.__name__}") for row in TEXT_ROWS for check in checks_of(row)],
 )
 def test_text_model(row: Row, check: Callable[[Row], None]) -> None:
+    """Every check of every row."""
+    check(row)
+    CHECKED["checks"] += 1
+
+
+@pytest.mark.parametrize(
+    ("row", "check"),
+    [pytest.param(row, check, id=f"{row} {check.__name__}") for row in SENSES_ROWS for check in checks_senses.checks_of(row)],
+)
+def test_model_that_sees_or_hears(row: Row, check: Callable[[Row], None]) -> None:
     """Every check of every row."""
     check(row)
     CHECKED["checks"] += 1

@@ -2,5 +2,7 @@
 
 from rows.decoders import ROWS as DECODERS
 from rows.encoders import ROWS as ENCODERS
+from rows.senses import ROWS as SENSES_ROWS
 
 TEXT_ROWS = DECODERS + ENCODERS
+ALL_ROWS = TEXT_ROWS + SENSES_ROWS
