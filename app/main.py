@@ -145,19 +145,15 @@ def serve(args: Any) -> None:
     host = args.listen or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     wanted = args.port or int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
     credentials = credentials_for(args.auth, host, args.share)
-    try:
-        port = free_port(host, wanted)
-    except OSError as error:
-        raise LaunchError(f"{host} is not an address of this machine: {error}.") from error
     for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"):
         os.environ.pop(name, None)
     workbench = Workbench(args.device, args.dtype)
     page = build(workbench)
     workbench.jobs.watch()
     guard = Middleware(Guard, host=host, credentials=credentials, shared=args.share)
-    _, url, shared = page.queue(default_concurrency_limit=4).launch(
+    queued = page.queue(default_concurrency_limit=4)
+    settings: dict[str, Any] = dict(
         server_name=host,
-        server_port=port,
         share=args.share,
         inbrowser=False,
         quiet=True,
@@ -172,6 +168,18 @@ def serve(args: Any) -> None:
         max_file_size="200mb",
         app_kwargs={"routes": routes(workbench), "middleware": [guard]},
     )
+    for _ in range(5):  # another program may take the port between the look and the start
+        try:
+            port = free_port(host, wanted)
+        except OSError as error:
+            raise LaunchError(f"{host} is not an address of this machine: {error}.") from error
+        try:
+            _, url, shared = queued.launch(server_port=port, **settings)
+            break
+        except OSError:
+            wanted = port + 1
+    else:
+        raise LaunchError(f"No port from {wanted} on stays free at {host}: choose another with --port.")
     shown = url if host not in ("0.0.0.0", "::") else f"http://{_lan_address()}:{port}/"
     if not args.quiet:
         print(f"device {usable_device(None if args.device == 'auto' else args.device)} · data in {data_dir()}")
