@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 PICTURES = ROOT / "docs" / "screenshots"
-TABS = ("Chat", "Embeddings", "Inspect", "Train", "Runs")
+TABS = ("Chat", "Embeddings", "Inspect", "Train", "Runs", "Models")
 QUESTION = "Explain attention in a transformer in two sentences."
 
 
@@ -52,6 +52,8 @@ def show(page: Any, url: str, tab: str) -> None:
         page.locator(".av-token", has_text="it").first.hover()
     elif tab == "Train":
         page.wait_for_selector(".rv[data-run=finished]")
+    elif tab == "Models":
+        page.wait_for_selector(".ml[data-state=ready]")
     else:
         page.locator(".rl-row", has_text="telegrams").first.click()
         page.wait_for_selector("#runs-list .rv[data-run=finished]")
