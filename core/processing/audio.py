@@ -113,10 +113,12 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     padded = np.pad(samples, (half, half + down))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half)
     out = np.empty(count, np.float32)
-    for phase in range(min(up, count)):  # outputs phase, phase + up, … lie equally between their input samples
-        start, between = divmod(phase * down, up)
-        distance = np.arange(1 - half, half + 1) - between / up
+    phases = np.arange(min(up, count))  # outputs phase, phase + up, … lie equally between their input samples
+    for block in np.split(phases, range(256, len(phases), 256)):
+        start, between = np.divmod(block * down, up)
+        distance = np.arange(1 - half, half + 1) - between[:, None] / up
         taps = np.sinc(cutoff * distance) * np.i0(BETA * np.sqrt(np.maximum(0, 1 - (distance / half) ** 2)))
-        rows = -(-(count - phase) // up)
-        out[phase::up] = windows[start + 1 :: down][:rows] @ (taps / taps.sum()).astype(np.float32)
+        taps = (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
+        for phase, first, row in zip(block, start + 1, taps, strict=True):
+            out[phase::up] = windows[first::down][: -(-(count - phase) // up)] @ row
     return out

@@ -54,10 +54,10 @@ def load_preprocessor(folder: Path, *parts: str, **overrides: Any) -> Any:
 def _processor_class(folder: Path) -> type[Processor] | None:
     for file in (PROCESSOR, PREPROCESSOR, "tokenizer_config.json"):
         if (name := read_json(folder / file).get("processor_class")) is not None:
-            if name not in PROCESSOR_NAMES:
+            if (cls := PROCESSOR_NAMES.get(str(name))) is None:
                 known = ", ".join(PROCESSOR_NAMES)
                 raise ConfigError(f"{folder / file}: '{printable(str(name), 80)}' is not supported; supported: {known}.")
-            return PROCESSOR_NAMES[name]
+            return cls
     return PROCESSORS.get(_model_type(folder) or "")
 
 

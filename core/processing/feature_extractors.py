@@ -83,9 +83,9 @@ class FeatureExtractor(Preprocessor):
             max_length = -(-max_length // pad_to_multiple_of) * pad_to_multiple_of
         if truncation:
             rows = [row[:max_length] for row in rows]
-        length = max_length if padding == "max_length" else max(len(row) for row in rows)
+        length = max_length if padding == "max_length" and max_length else max(len(row) for row in rows)
         if pad_to_multiple_of:
-            length = -(-length // pad_to_multiple_of) * pad_to_multiple_of  # type: ignore[operator]
+            length = -(-length // pad_to_multiple_of) * pad_to_multiple_of
         if padding in (False, "do_not_pad"):
             length = 0
         data: dict[str, Any] = {name: [self._fill(row, length, self.padding_value) for row in rows]}

@@ -11,14 +11,14 @@ from PIL import Image, ImageOps
 
 from core.errors import MediaError, one_line, printable
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-MOST_PIXELS = 100_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+MOST_PIXELS = 80_000_000
 
 
 def load_image(source: Any) -> Image.Image:
     """A path, bytes or a PIL image -> an upright RGB image. Raises MediaError naming the file and its fault.
 
-    Only formats that Pillow decodes by itself are opened, and none that unfolds to more than 100 megapixels.
+    Only formats that Pillow decodes by itself are opened, and none that unfolds to more than 80 megapixels.
     """
     if isinstance(source, Image.Image):
         image, name = source, "The image"
@@ -33,12 +33,11 @@ def load_image(source: Any) -> Image.Image:
     try:
         if not isinstance(image, Image.Image):
             image = Image.open(image, formats=FORMATS)
-        width, height = image.size
-        if width * height > MOST_PIXELS:
-            raise MediaError(f"{name} has {width} × {height} pixels; at most {MOST_PIXELS // 10**6} million can be used.")
+        if image.width * image.height > MOST_PIXELS:
+            raise Image.DecompressionBombError
         return ImageOps.exif_transpose(image).convert("RGB")
-    except MediaError:
-        raise
+    except Image.DecompressionBombError:
+        raise MediaError(f"{name} has more than {MOST_PIXELS // 10**6} million pixels: make it smaller.") from None
     except Image.UnidentifiedImageError:
         raise MediaError(f"{name} is no image that can be opened; formats: {', '.join(FORMATS)}.") from None
     except Exception as error:  # Pillow lets its decoders' own errors through
