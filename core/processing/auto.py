@@ -75,7 +75,6 @@ class AutoImageProcessor:
     def from_pretrained(name_or_path: str | Path, **options: Any) -> Any:
         """The image processor of a folder or a hub name; options other than where to look are settings."""
         folder, rest = locate(name_or_path, options)
-        rest.pop("use_fast", None)
         return load_preprocessor(folder, "image_processor", **rest)
 
 
@@ -98,7 +97,6 @@ class AutoProcessor:
         from core.tokenization.auto import AutoTokenizer
 
         folder, rest = locate(name_or_path, options)
-        rest.pop("use_fast", None)
         if (cls := _processor_class(folder)) is not None:
             return cls.from_pretrained(folder, **rest)
         if (folder / PREPROCESSOR).is_file():

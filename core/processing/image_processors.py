@@ -16,7 +16,18 @@ class ImageProcessor(Preprocessor):
 
     part = "image_processor"
     model_input_names = ("pixel_values",)
+    ranges = {"resample": (0, 5), "rescale_factor": (1e-9, 1e9)}
     square: ClassVar[bool] = True  # whether a size that is one number means a square, else the shortest edge
+
+    do_resize: bool
+    do_center_crop: bool
+    do_rescale: bool
+    do_normalize: bool
+    do_convert_rgb: bool
+    resample: int
+    rescale_factor: float
+    image_mean: list[float]
+    image_std: list[float]
 
     def check(self) -> None:
         """Bring sizes to dictionaries, and means to lists; raise ConfigError where they make no sense."""
@@ -66,7 +77,7 @@ class ImageProcessor(Preprocessor):
     preprocess = __call__
 
     def _prepare(self, image: Any, layout: str | None) -> Any:
-        pixels = to_array(image, bool(self.do_convert_rgb), layout)
+        pixels = to_array(image, self.do_convert_rgb, layout)
         if self.do_resize and self.size:
             pixels = resize(pixels, target_size(*pixels.shape[1:], self.size), self.resample)
         if self.do_center_crop and self.crop_size:
@@ -74,17 +85,6 @@ class ImageProcessor(Preprocessor):
         if self.do_rescale:
             pixels = rescale(pixels, self.rescale_factor)
         return normalize(pixels, self.image_mean, self.image_std) if self.do_normalize else pixels
-
-    do_resize: bool
-    do_center_crop: bool | None
-    do_rescale: bool
-    do_normalize: bool
-    do_convert_rgb: bool | None
-    resample: int
-    rescale_factor: float
-    image_mean: list[float]
-    image_std: list[float]
-    ranges = {"resample": (0, 5), "rescale_factor": (1e-9, 1e9)}
 
 
 class ViTImageProcessor(ImageProcessor):
@@ -94,14 +94,14 @@ class ViTImageProcessor(ImageProcessor):
         "do_resize": True,
         "size": {"height": 224, "width": 224},
         "resample": 2,
-        "do_center_crop": None,
+        "do_center_crop": False,
         "crop_size": None,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
-        "do_convert_rgb": None,
+        "do_convert_rgb": False,
     }
 
 

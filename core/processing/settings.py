@@ -11,6 +11,7 @@ from core.errors import ConfigError, printable
 
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 WHERE = ("revision", "subfolder", "cache_dir", "token", "local_files_only")
+MOOT = ("use_fast", "backend", "trust_remote_code")  # choices of the reference's that are none here
 
 
 class Preprocessor:
@@ -37,7 +38,7 @@ class Preprocessor:
         for key, default in self.defaults.items():
             value = getattr(self, key)
             if isinstance(default, bool):
-                if not isinstance(value, bool | None):
+                if not isinstance(value, bool):
                     raise self.fault(key, value, "true or false")
             elif key in self.ranges:
                 low, high = self.ranges[key]
@@ -94,7 +95,7 @@ def is_number(value: Any) -> bool:
 def locate(name_or_path: str | Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     """The folder of a name, and the options that do not say where to look for it."""
     where = {key: value for key, value in options.items() if key in WHERE}
-    return resolve(str(name_or_path), **where), {key: value for key, value in options.items() if key not in WHERE}
+    return resolve(str(name_or_path), **where), {key: value for key, value in options.items() if key not in WHERE + MOOT}
 
 
 def read_settings(folder: Path, *parts: str) -> dict[str, Any]:
