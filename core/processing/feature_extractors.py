@@ -68,21 +68,23 @@ class FeatureExtractor(Preprocessor):
     ) -> BatchFeature:
         """Rows of (length, …), as a dictionary of lists or a list of dictionaries, made even; their masks, where asked for.
 
-        padding: True or "longest", "max_length", False. The mask is 1 on what was there.
+        padding: True or "longest", "max_length", False. The mask is the row's own, or else 1 on what was there.
         """
         if padding not in (True, False, "longest", "max_length", "do_not_pad"):
             raise MediaError(f"padding must be True, 'longest', 'max_length' or False, not {padding!r}.")
         if max_length is None and (padding == "max_length" or truncation):
             raise MediaError("padding='max_length' and truncation=True need max_length.")
         name = self.model_input_names[0]
-        items = features if isinstance(features, list | tuple) else [{name: row} for row in features[name]]
+        columns = () if isinstance(features, list | tuple) else zip(*features.values(), strict=True)
+        items = [dict(zip(features, values, strict=True)) for values in columns] or list(features)
         if not items or any(name not in item for item in items):
             raise MediaError(f"Every row to pad needs its {name}.")
         rows = [_array(item[name]) for item in items]
+        masks = [np.asarray(item.get("attention_mask", np.ones(len(item[name]))), np.int32) for item in items]
         if max_length is not None and pad_to_multiple_of:
             max_length = -(-max_length // pad_to_multiple_of) * pad_to_multiple_of
         if truncation:
-            rows = [row[:max_length] for row in rows]
+            rows, masks = ([row[:max_length] for row in group] for group in (rows, masks))
         length = max_length if padding == "max_length" and max_length else max(len(row) for row in rows)
         if pad_to_multiple_of:
             length = -(-length // pad_to_multiple_of) * pad_to_multiple_of
@@ -90,7 +92,7 @@ class FeatureExtractor(Preprocessor):
             length = 0
         data: dict[str, Any] = {name: [self._fill(row, length, self.padding_value) for row in rows]}
         if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
-            data["attention_mask"] = [self._fill(np.ones(len(row), np.int32), length, 0) for row in rows]
+            data["attention_mask"] = [self._fill(mask, length, 0) for mask in masks]
         return BatchFeature(data, None, return_tensors)
 
     def _fill(self, row: np.ndarray, length: int, value: float) -> np.ndarray:

@@ -191,6 +191,10 @@ def test_pad_of_features() -> None:
     rows = [{"input_values": clip(0.02)}, {"input_values": clip(0.03)}]
     common = {"padding": True, "return_tensors": "pt", "return_attention_mask": True}
     assert_same(ours.pad(rows, **common), reference.pad(rows, **common))
+    masked = [{**row, "attention_mask": np.arange(len(row["input_values"]), dtype=np.int32) % 2} for row in rows]
+    assert_same(ours.pad(masked, **common), reference.pad(masked, **common))
+    columns = {"input_values": [row["input_values"] for row in rows]}
+    assert_same(ours.pad(columns, **common), reference.pad(columns, **common))
     ours, reference = core.WhisperFeatureExtractor(), transformers.WhisperFeatureExtractor()
     rows = [{"input_features": np.random.default_rng(i).normal(size=(80, 30)).astype(np.float32)} for i in range(2)]
     assert_same(ours.pad(rows, return_tensors="pt"), reference.pad(rows, return_tensors="pt"))

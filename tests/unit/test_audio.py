@@ -88,6 +88,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "short": (lambda: WHISPER(np.zeros(150), padding="longest"), "too short"),
     "padding": (lambda: WAVES(np.zeros(5), padding="shortest"), "shortest"),
     "no length": (lambda: WAVES(np.zeros(5), padding="max_length"), "need max_length"),
+    "nothing to pad": (lambda: WAVES.pad({"input_ids": [[1]]}), "needs its input_values"),
     "tensors": (lambda: WAVES(np.zeros(5), return_tensors="tf"), "'tf'"),
     "no sound": (lambda: load_audio(b"not a sound"), "no sound file"),
     "no image": (lambda: VIT(b"not an image"), "no image that can be opened"),
