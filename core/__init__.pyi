@@ -92,6 +92,19 @@ from .pipelines import (
     TextGenerationPipeline as TextGenerationPipeline,
     pipeline as pipeline,
 )
+from .processing import (
+    AutoFeatureExtractor as AutoFeatureExtractor,
+    AutoImageProcessor as AutoImageProcessor,
+    AutoProcessor as AutoProcessor,
+    BatchFeature as BatchFeature,
+    CLIPImageProcessor as CLIPImageProcessor,
+    CLIPProcessor as CLIPProcessor,
+    ViTImageProcessor as ViTImageProcessor,
+    Wav2Vec2FeatureExtractor as Wav2Vec2FeatureExtractor,
+    Wav2Vec2Processor as Wav2Vec2Processor,
+    WhisperFeatureExtractor as WhisperFeatureExtractor,
+    WhisperProcessor as WhisperProcessor,
+)
 from .trainer import (
     DataCollatorWithPadding as DataCollatorWithPadding,
     Trainer as Trainer,
