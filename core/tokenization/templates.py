@@ -3,6 +3,8 @@
 import json
 from datetime import datetime
 from functools import lru_cache
+from itertools import accumulate
+from secrets import token_hex
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -15,16 +17,21 @@ from core.errors import TokenizerError
 MOST_STEPS = 200_000
 MOST_OUTPUT = 4_000_000
 LONGEST_PRODUCT = 1_000_000
+MARK = f"\ue0fe{token_hex(12)}\ue0ff"  # no message can hold it
 
 
 class _Generation(Extension):
-    """`{% generation %} … {% endgeneration %}` marks the assistant's words; here it is only read through."""
+    """`{% generation %} … {% endgeneration %}` encloses the assistant's words; a mark of this process stands at both ends."""
 
     tags = {"generation"}
 
     def parse(self, parser: Any) -> Any:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_marked"), [], [], body).set_lineno(line)
+
+    def _marked(self, caller: Any) -> str:
+        return f"{MARK}{caller()}{MARK}"
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -84,8 +91,19 @@ def _compiled(template: str) -> tuple[_Sandbox, Any]:
     return sandbox, sandbox.from_string(template)
 
 
+def render_marked(template: str, **values: Any) -> tuple[str, list[tuple[int, int]]]:
+    """The text of a conversation, and from where to where the template says that the assistant speaks. Raises TokenizerError."""
+    parts = _render(template, values).split(MARK)
+    ends = list(accumulate(map(len, parts)))
+    return "".join(parts), list(zip(ends[0:-1:2], ends[1:-1:2], strict=True))
+
+
 def render(template: str, **values: Any) -> str:
     """The text of a conversation. Raises TokenizerError saying what is wrong with the template or the messages."""
+    return render_marked(template, **values)[0]
+
+
+def _render(template: str, values: dict[str, Any]) -> str:
     try:
         sandbox, compiled = _compiled(template)
         sandbox.steps = 0
