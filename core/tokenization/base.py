@@ -171,7 +171,7 @@ class PreTrainedTokenizer(Chat, Vocabulary):
         if return_overflowing_tokens:
             data["overflow_to_sample_mapping"] = sample
         if single and return_tensors is None and not return_overflowing_tokens:
-            data = {key: value[0] for key, value in data.items()}
+            data = {key: value[0] if key != "length" else value for key, value in data.items()}
         return BatchEncoding(data, encodings, return_tensors)
 
     def _encode(self, items: list[Any], special: bool, words: bool, truncation: dict[str, Any] | None) -> list[Encoding]:
@@ -183,6 +183,9 @@ class PreTrainedTokenizer(Chat, Vocabulary):
         except BaseException as error:  # plain Exception, or the library's panic, which is no Exception
             if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
                 raise
+            if truncation and "runcation" in str(error):
+                limit = f"{truncation['max_length']} tokens by truncation='{truncation['strategy']}'"
+                raise TokenizerError(f"A pair cannot be cut to {limit}: the text that would be cut is too short.") from None
             raise TokenizerError(f"That is no text to tokenize: {one_line(error)}.") from None  # type: ignore[arg-type]
         finally:
             backend.no_truncation()

@@ -9,9 +9,10 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from core.errors import TokenizerError, one_line, printable
-from core.tokenization.spm import BPE, BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Pieces
+from core.tokenization.spm import BPE, BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Pieces
 
 SPACE = "▁"
+NEVER = -1e4
 GPT2_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -121,7 +122,7 @@ def characters(ids: dict[str, int], settings: dict[str, Any]) -> Tokenizer:
     """Wav2Vec2's: one character a token, a delimiter between words. Tokens of several characters are found whole."""
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=token_text(settings.get("unk_token")) or "<unk>"))
     tokenizer.normalizer = normalizers.Replace(" ", str(settings.get("word_delimiter_token") or "|"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?s:.)"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     long = sorted((number, token) for token, number in ids.items() if len(token) > 1)
     tokenizer.add_tokens([AddedToken(token, lstrip=True, rstrip=True, normalized=False) for _, token in long])
@@ -169,7 +170,9 @@ def sentence_pieces(
 
 def _piece_model(pieces: Pieces) -> Any:
     if pieces.model != BPE:
-        scored = list(zip(pieces.tokens, pieces.scores, strict=True))
+        # a text that spells out such a token is text: the token must never be worth its score
+        scores = [NEVER if kind in (BYTE, UNUSED) else score for score, kind in zip(pieces.scores, pieces.types, strict=True)]
+        scored = list(zip(pieces.tokens, scores, strict=True))
         return models.Unigram(scored, unk_id=pieces.unknown, byte_fallback=pieces.byte_fallback)
     ids = {token: i for i, token in enumerate(pieces.tokens)}
     options = {"fuse_unk": True, "byte_fallback": pieces.byte_fallback, "unk_token": pieces.tokens[pieces.unknown]}
@@ -179,7 +182,9 @@ def _piece_model(pieces: Pieces) -> Any:
 
 def merges_of(pieces: Pieces, ids: dict[str, int]) -> list[tuple[str, str]]:
     """The merges that make each piece of two others, best score first: how SentencePiece itself merges."""
-    usable = {token for token, kind in zip(pieces.tokens, pieces.types, strict=True) if kind not in (CONTROL, UNKNOWN, BYTE)}
+    usable = {
+        token for token, kind in zip(pieces.tokens, pieces.types, strict=True) if kind not in (CONTROL, UNKNOWN, UNUSED, BYTE)
+    }
     found = []
     for token, score in zip(pieces.tokens, pieces.scores, strict=True):
         if token in usable:

@@ -54,7 +54,7 @@ class Layout:
         for role, token in used.items():
             if token is None or tokenizer.token_to_id(token) is None:
                 raise TokenizerError(f"The tokenizer needs a {role}_token in its vocabulary, and has {token!r}.")
-        steps: list[Any] = [] if self.trim is None else [processors.ByteLevel(trim_offsets=self.trim)]
+        steps: list[Any] = [] if self.trim is None else [_trimmed(self.trim, settings)]
         if used:
 
             def named(template: str) -> list[str]:
@@ -64,6 +64,11 @@ class Layout:
             special = [(token, tokenizer.token_to_id(token)) for token in dict.fromkeys(used.values())]
             steps.append(processors.TemplateProcessing(single=named(single), pair=named(pair), special_tokens=special))
         return processors.Sequence(steps) if steps else None
+
+
+def _trimmed(trim: bool, settings: dict[str, Any]) -> Any:
+    """Offsets with or without the space before a word."""
+    return processors.ByteLevel(add_prefix_space=bool(settings.get("add_prefix_space", False)), trim_offsets=trim)
 
 
 def special(**roles: str) -> dict[str, Any]:

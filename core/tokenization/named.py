@@ -57,7 +57,7 @@ class GPTNeoXTokenizer(PreTrainedTokenizer):
     """Byte-level BPE over composed characters; Black et al. 2022."""
 
     layout = Layout(
-        BPE_FILES, from_merges(compose=True), trim=True, defaults=special(bos=END, eos=END, unk=END, pad="<|padding|>")
+        BPE_FILES, from_merges(compose=True), trim=False, defaults=special(bos=END, eos=END, unk=END, pad="<|padding|>")
     )
 
 

@@ -36,7 +36,7 @@ def _length(tokenizer: Any, longest: int, padding: Any, limit: int | None, multi
         return None
     if tokenizer.pad_token_id is None:
         raise TokenizerError("This tokenizer has no padding token: set one, such as tokenizer.pad_token = tokenizer.eos_token.")
-    length = max(longest, limit) if strategy == "max_length" and limit else longest
+    length = limit if strategy == "max_length" and limit else longest
     return -(-length // multiple) * multiple if multiple else length
 
 

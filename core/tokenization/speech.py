@@ -102,38 +102,45 @@ class WhisperTokenizer(PreTrainedTokenizer):
 
     def _timed(self, ids: list[int], skip: bool, precision: float) -> str:
         """Text with <|1.08|> where a time stands, counted on over windows."""
-        first, text, run, last, passed = self.timestamp_begin, "", [], 0, 0
-        for number in ids:
+        first, parts, run = self.timestamp_begin, [], []
+        last = before = passed = 0
+        for at, number in enumerate(ids):
             if number < first:
                 run.append(number)
                 continue
             step = number - first
-            if step < last:  # a new window has begun
-                passed += last
-            last = step
-            text += super()._text_of(run, skip) + f"<|{(step + passed) * precision:.2f}|>"
+            if step < last and self._ends_window(ids, at):
+                passed += WINDOW
+            elif step < last:  # the window was left where its last whole segment ended: the one that had begun is told again
+                parts.pop()
+                last, passed = before, passed + before
+            before, last = last, step
+            parts.append(super()._text_of(run, skip) + f"<|{step * precision + passed * precision:.2f}|>")
             run = []
-        return text + super()._text_of(run, skip)
+        return "".join(parts) + super()._text_of(run, skip)
 
     def _segments(self, ids: list[int], precision: float) -> list[dict[str, Any]]:
         """[{"text", "timestamp": (from, to) in seconds}], a segment between two times."""
-        first, segments, run, begun, last, passed = self.timestamp_begin, [], [], None, 0, 0
-        for number in ids:
-            if number < first:
-                run.append(number)
-                continue
-            step = number - first
-            if step < last:
-                passed += last if begun is None else WINDOW
-            last = step
-            if begun is not None and run:
-                text = super()._text_of(run, True)
-                segments.append({"text": text, "timestamp": (begun * precision, (step + passed) * precision)})
-                begun = None
-            else:
-                begun = step + passed
-            run = []
+        first, segments = self.timestamp_begin, []
+        times = [at for at, number in enumerate(ids) if number >= first]
+        if len(times) < 2:
+            return []
+        begin, last, passed = times[0], 0, 0
+        for end in [at for at in times if at and ids[at - 1] >= first] + [times[-1] + 1]:
+            part = ids[begin:end]
+            if len(part) > 1:
+                low, high = part[0] - first, part[-1] - first
+                if low < last:
+                    passed += WINDOW if self._ends_window(ids, begin) else last
+                last = high
+                text = TIME.sub("", super()._text_of(part, False))
+                segments.append({"text": text, "timestamp": tuple(step * precision + passed * precision for step in (low, high))})
+            begin = end
         return segments
+
+    def _ends_window(self, ids: list[int], at: int) -> bool:
+        """Whether one time, not two, stands before this place: the model then heard its window to the end."""
+        return at >= 2 and not (ids[at - 1] >= self.timestamp_begin and ids[at - 2] >= self.timestamp_begin)
 
 
 class Wav2Vec2CTCTokenizer(PreTrainedTokenizer):
@@ -158,12 +165,16 @@ class Wav2Vec2CTCTokenizer(PreTrainedTokenizer):
 
     def _encode(self, items: list[Any], special: bool, words: bool, truncation: dict[str, Any] | None) -> Any:
         """`do_lower_case` means that the vocabulary is upper case; words of a list have a delimiter before them."""
+        tokens = re.compile(f"({'|'.join(map(re.escape, self.added_tokens_encoder)) or '$'})")
+
+        def upper(text: str) -> str:
+            return "".join(part if i % 2 else part.upper() for i, part in enumerate(tokens.split(text)))
 
         def prepared(item: Any) -> Any:
             if isinstance(item, tuple | list) and not words:
                 return tuple(prepared(part) for part in item)
             text = "".join(f" {word}" for word in item) if words else item
-            return text.upper() if self.settings.get("do_lower_case") and isinstance(text, str) else text
+            return upper(text) if self.settings.get("do_lower_case") and isinstance(text, str) else text
 
         return super()._encode([prepared(item) for item in items], special, False, truncation)
 

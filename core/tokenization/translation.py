@@ -14,7 +14,7 @@ from core.tokenization import convert
 from core.tokenization.base import PreTrainedTokenizer
 from core.tokenization.languages import MBART, MBART50
 from core.tokenization.layout import Layout, fairseq, from_model, special
-from core.tokenization.spm import read_pieces
+from core.tokenization.spm import CONTROL, UNUSED, read_pieces
 
 MBART_TOKENS = special(bos="<s>", eos="</s>", unk="<unk>", sep="</s>", pad="<pad>", cls="<s>", mask=" <mask>")
 
@@ -82,7 +82,11 @@ def from_marian(folder: Path, settings: dict[str, Any]) -> Tokenizer:
 
 
 def _with_codes(path: Path, ids: dict[str, int]) -> Tokenizer:
-    tokenizer = convert.sentence_pieces(read_pieces(path), path)
+    pieces = read_pieces(path)
+    pieces.types = [
+        UNUSED if kind == CONTROL and token not in ids else kind for token, kind in zip(pieces.tokens, pieces.types, strict=True)
+    ]
+    tokenizer = convert.sentence_pieces(pieces, path)
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in ("<pad>", "</s>", "<unk>")])
     codes = [token for token in ids if token.startswith(">>") and token.endswith("<<")]
     tokenizer.add_tokens([AddedToken(code, normalized=False) for code in codes])
@@ -106,6 +110,10 @@ class MarianTokenizer(PreTrainedTokenizer):
         if settings.get("separate_vocabs"):
             raise TokenizerError(f"{folder}: a Marian tokenizer with a vocabulary for each language is not supported.")
         self._numbers = convert.read_ids(folder / "vocab.json")
+        listed = settings.get("added_tokens_decoder") or {}  # checked by load()
+        added = {convert.token_text(token): int(number) for number, token in listed.items()}
+        for token, number in (convert.read_json(folder / "added_tokens.json") | added).items():
+            self._numbers.setdefault(token, number)
         self._pieces = {number: token for token, number in self._numbers.items()}
         if "<unk>" not in self._numbers:
             raise TokenizerError(f"{folder / 'vocab.json'} has no token <unk>.")
