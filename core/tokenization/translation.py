@@ -111,7 +111,7 @@ class MarianTokenizer(PreTrainedTokenizer):
             raise TokenizerError(f"{folder}: a Marian tokenizer with a vocabulary for each language is not supported.")
         self._numbers = convert.read_ids(folder / "vocab.json")
         listed = settings.get("added_tokens_decoder") or {}  # checked by load()
-        added = {convert.token_text(token): int(number) for number, token in listed.items()}
+        added = {str(convert.token_text(token)): int(number) for number, token in listed.items()}
         for token, number in (convert.read_json(folder / "added_tokens.json") | added).items():
             self._numbers.setdefault(token, number)
         self._pieces = {number: token for token, number in self._numbers.items()}
