@@ -240,7 +240,7 @@ def run(command, args, rest):
 
 
 def fetch_starters(args):
-    """The starter models that are not there yet, with progress; without them the page still opens."""
+    """The starter models that are not there yet, with progress. One that cannot be had stops the start, with the way around it."""
     from core.checkpoints import catalogue
     from core.errors import CheckpointError
 
@@ -259,7 +259,7 @@ def fetch_starters(args):
             catalogue.fetch(entry, None if args.quiet else show)
             print("\r  done              ", flush=True)
         except CheckpointError as error:
-            print(f"\n{error}", file=sys.stderr)
+            raise Stop(f"\n{error} Start again to go on from there, or with --offline to open the page without it.") from error
 
 
 def list_models():

@@ -138,6 +138,13 @@ def routes(workbench: Workbench) -> list[Any]:
     return [*attention.routes(workbench), *runs.routes(workbench), *models.routes(workbench)]
 
 
+def port_of(text: str) -> int:
+    """The number in GRADIO_SERVER_PORT. Raises LaunchError where it is no port."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise LaunchError(f"GRADIO_SERVER_PORT is '{text}': it has to be a port from 1 to 65535.")
+    return int(text)
+
+
 def free_port(host: str, wanted: int) -> int:
     """The wanted port or the next free one of a hundred. Raises LaunchError where none is."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -168,7 +175,7 @@ def credentials_for(auth: str | None, host: str, share: bool) -> Credentials | N
 def serve(args: Any) -> None:
     """Serve until Ctrl-C or a signal. A training goes on by itself."""
     host = args.listen or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
-    wanted = args.port or int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
+    wanted = args.port or port_of(os.environ.get("GRADIO_SERVER_PORT") or "7860")
     credentials = credentials_for(args.auth, host, args.share)
     for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"):
         os.environ.pop(name, None)

@@ -252,11 +252,13 @@ def test_doctor_and_models(tmp_path: Path, smollm2: Path, minilm: Path) -> None:
         (("train", "no-such-run"), 1, "no-such-run"),
         (("doctor", "--prot", "1"), 2, "unknown: --prot"),
         (("dance",), 2, "invalid choice"),
+        (("--no-browser", "--port", "7941"), 1, "with --offline to open the page without it"),
         (("--auth", "nocolon", "--no-browser", "--offline"), 1, "USER:PASSWORD"),
     ],
 )
 def test_sentences(arguments: tuple[str, ...], status: int, word: str, tmp_path: Path) -> None:
-    done = ask(*arguments, VITRINE_DATA_DIR=str(tmp_path))
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+    done = ask(*arguments, VITRINE_DATA_DIR=str(tmp_path), **nowhere)
     assert done.returncode == status and word in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
 
