@@ -96,10 +96,6 @@ class SafetensorsFile:
         """Tensors in the file."""
         return list(self._tensors)
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Of one tensor."""
-        return self._tensors[name][1]
-
     def load(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """One tensor: a view of the map (writes stay private), or converted where dtype differs."""
         own, shape, begin, end = self._tensors[name]

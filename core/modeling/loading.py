@@ -93,16 +93,12 @@ def _read(model: PreTrainedModel, file: Any, path: Path, dtype: torch.dtype | No
     state = {}
     unexpected = []
     for name in file.names():
-        own = _gguf_name(model, name) if file.format == "gguf" else _own_name(model, name, expected)
+        own = _own_name(model, name, expected)
         if own not in expected:
             if not NOT_WEIGHTS.search(name):
                 unexpected.append(name)
             continue
         tensor = file.load(name, dtype)
-        if file.format == "gguf":
-            from core.checkpoints.gguf_llama import unpermute
-
-            tensor = unpermute(name, tensor, model.config)
         state[own] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
     if unexpected:
         logger.info("%s: tensors of %s not used: %s", type(model).__name__, path, ", ".join(unexpected))
@@ -119,15 +115,6 @@ def _own_name(model: PreTrainedModel, name: str, expected: Any) -> str:
             return prefix + name
         return name.removeprefix(prefix)
     return name
-
-
-def _gguf_name(model: PreTrainedModel, name: str) -> str | None:
-    for pattern, own in model.gguf_names:
-        if match := re.fullmatch(re.escape(pattern).replace(r"\{i\}", r"(\d+)"), name):
-            found = own.replace("{i}", match[1]) if match.groups() else own
-            base = f"{model.base_model_prefix}."
-            return found if model.base_model is not model else found.removeprefix(base)
-    return None
 
 
 def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, ignore_sizes: bool) -> list[str]:
