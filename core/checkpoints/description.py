@@ -14,10 +14,10 @@ from core.errors import ConfigError, one_line
 # No model is larger; a file that says so is damaged, and building what it says would fill the memory.
 LIMITS = [
     (r"(layers?|groups?|group_num|experts?)$", 1 << 11),
+    (r"^(hidden_size|head_dim|d_model|n_embd|d_kv|embedding_size)$", 1 << 20),
     (r"(heads?|_size|dim|width|d_model|d_ff|n_embd|n_inner)$", 1 << 24),
     (r"", 1 << 40),
 ]
-NARROW = (r"^(hidden_size|head_dim|d_model|n_embd|d_kv|embedding_size)$", 1 << 20)
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -31,6 +31,8 @@ def read_description(path: Path) -> dict[str, Any]:
             return _checked(file.config_dict(), file.path)
     if not values and not (path / "config.json").is_file():
         raise ConfigError(f"{path} has no config.json: it is not a model folder.")
+    if not isinstance(values.get("model_type", ""), str):
+        raise ConfigError(f"{path / 'config.json'}: its model_type is {values['model_type']!r}, not a name.")
     return _checked(values, path / "config.json")
 
 
@@ -50,7 +52,7 @@ def _checked(values: dict[str, Any], file: Path) -> dict[str, Any]:
         if isinstance(value, dict):
             _checked(value, file)
         elif isinstance(value, int) and not isinstance(value, bool):
-            limit = next(limit for pattern, limit in (NARROW, *LIMITS) if re.search(pattern, str(key)))
+            limit = next(limit for pattern, limit in LIMITS if re.search(pattern, str(key)))
             if abs(value) > limit:
                 raise ConfigError(f"{file} says that {key} is {value}, which no model has; the file is damaged.")
     return values
