@@ -113,15 +113,15 @@ class PreTrainedConfig:
         return f"{type(self).__name__} {json.dumps(self.to_dict(), indent=2, sort_keys=True, default=str)}"
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def read_config(path: str | Path, **where: Any) -> dict[str, Any]:
     """The config.json of a folder or hub name, or what a GGUF file says in its stead.
 
-    Raises ConfigError where the file is missing or is no JSON object.
+    where: resolve's keywords (revision, subfolder, token …). Raises ConfigError where the file is missing or is no JSON object.
     """
     from core.checkpoints.description import read_description
     from core.checkpoints.resolve import resolve
 
-    return read_description(resolve(str(path)))
+    return read_description(resolve(str(path), weights="gguf_file" in where, **where))
 
 
 def _dtype_name(value: Any) -> str | None:

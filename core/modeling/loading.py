@@ -79,9 +79,10 @@ def load(
         cache_dir=cache_dir,
         token=token,
         local_files_only=local_files_only,
+        variant=variant,
+        gguf_file=gguf_file,
+        use_safetensors=use_safetensors,
     )
-    if gguf_file:
-        path = path / gguf_file
     model, wanted, info = _empty(cls, config, path, overrides), _as_dtype(dtype or torch_dtype), LoadingInfo()
     config = model.config
     places = {"": "cpu"} if device_map is None else map_devices(model, device_map, wanted or _as_dtype(config.dtype), max_memory)
