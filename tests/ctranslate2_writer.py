@@ -62,3 +62,28 @@ def write_whisper(path: Path, state: dict[str, torch.Tensor], heads: int) -> Non
     head = struct.pack("<I", 6) + text("WhisperSpec") + struct.pack("<II", 3, len(body))
     aliases = struct.pack("<I", 1) + text("decoder/projection/weight") + text("decoder/embeddings/weight")
     path.write_bytes(head + b"".join(body) + aliases)
+
+
+def tiny_state() -> dict[str, torch.Tensor]:
+    """The tensors of a Whisper of one layer a side, width 8, by the reference's names."""
+    torch.manual_seed(0)
+    shapes: dict[str, tuple[int, ...]] = {
+        "encoder.conv1.weight": (8, 4, 3),
+        "encoder.conv2.weight": (8, 8, 3),
+        "encoder.conv1.bias": (8,),
+        "encoder.conv2.bias": (8,),
+        "encoder.embed_positions.weight": (6, 8),
+        "decoder.embed_positions.weight": (5, 8),
+        "decoder.embed_tokens.weight": (30, 8),
+    }
+    for side in ("encoder", "decoder"):
+        shapes |= {f"{side}.layer_norm.{leaf}": (8,) for leaf in ("weight", "bias")}
+        for attention in ("self_attn", "encoder_attn")[: 1 if side == "encoder" else 2]:
+            for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+                shapes |= {f"{side}.layers.0.{attention}.{part}.weight": (8, 8)}
+                shapes |= {f"{side}.layers.0.{attention}.{part}.bias": (8,)} if part != "k_proj" else {}
+            shapes |= {f"{side}.layers.0.{attention}_layer_norm.{leaf}": (8,) for leaf in ("weight", "bias")}
+        shapes |= {f"{side}.layers.0.final_layer_norm.{leaf}": (8,) for leaf in ("weight", "bias")}
+        shapes |= {f"{side}.layers.0.fc1.weight": (16, 8), f"{side}.layers.0.fc1.bias": (16,)}
+        shapes |= {f"{side}.layers.0.fc2.weight": (8, 16), f"{side}.layers.0.fc2.bias": (8,)}
+    return {f"model.{name}": torch.randn(shape) for name, shape in shapes.items()}
