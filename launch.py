@@ -245,7 +245,7 @@ def fetch_starters(args):
     from core.errors import CheckpointError
 
     for entry in catalogue.load_catalogue().values():
-        if catalogue.installed(entry):
+        if entry.on_demand or catalogue.installed(entry):
             continue
         if os.environ.get("HF_HUB_OFFLINE") == "1":
             print(f"{entry.title} is not here, and the program is offline.", file=sys.stderr)

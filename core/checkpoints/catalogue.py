@@ -37,6 +37,7 @@ class Entry:
     members: tuple[str, ...]
     size_bytes: int
     sha256: str
+    on_demand: bool = False
 
 
 @cache

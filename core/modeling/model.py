@@ -22,8 +22,8 @@ class PreTrainedModel(nn.Module):
 
     A subclass names its `config_class`, the attribute under which the headless model stands in it (`base_model_prefix`), where that
     keeps its table of token vectors (`embeddings_name`) and a head its layer over the vocabulary (`output_name`), parameters that
-    share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), prefixes of parameters of the trunk that a
-    checkpoint may lack because only some heads use them (`_optional`), and GGUF's names (`gguf_names`).
+    share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), and prefixes of parameters of the trunk that a
+    checkpoint may lack because only some heads use them (`_optional`).
     """
 
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
@@ -32,7 +32,6 @@ class PreTrainedModel(nn.Module):
     output_name: ClassVar[str] = "lm_head"
     _tied_weights_keys: ClassVar[dict[str, str]] = {}
     _optional: ClassVar[tuple[str, ...]] = ("pooler.",)
-    gguf_names: ClassVar[list[tuple[str, str]]] = []
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()

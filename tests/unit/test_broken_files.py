@@ -62,7 +62,7 @@ def gguf_file(tmp_path: Path) -> Path:
 
 
 def read_all(path: Path) -> None:
-    with open_checkpoint(path) as file:
+    with GGUFFile(path) if path.suffix == ".gguf" else open_checkpoint(path) as file:
         for name in file.names():
             file.load(name)
 
