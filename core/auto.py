@@ -35,8 +35,16 @@ ARCHITECTURES: dict[str, Architecture] = {
     # encoders
     "bert": Architecture("Bert", ENCODER),
     # decoders
+    "gemma": Architecture("Gemma", DECODER),
+    "gemma2": Architecture("Gemma2", DECODER),
+    "gemma3_text": Architecture("Gemma3Text", DECODER, "gemma3", {"CausalLM": "Gemma3ForCausalLM"}),
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
     "llama": Architecture("Llama", DECODER),
+    "mistral": Architecture("Mistral", DECODER),
+    "phi3": Architecture("Phi3", DECODER),
+    "qwen2": Architecture("Qwen2", DECODER),
+    "qwen3": Architecture("Qwen3", DECODER),
+    "starcoder2": Architecture("Starcoder2", DECODER),
     # images
     "vit": Architecture("ViT", ("ImageClassification",)),
     "clip": Architecture(

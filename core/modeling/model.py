@@ -170,9 +170,8 @@ class PreTrainedModel(nn.Module):
         if rows == old.num_embeddings:
             return old
         deviation = None if mean_resizing else getattr(self.config, "initializer_range", 0.02)
-        new = nn.Embedding(rows, old.embedding_dim, old.padding_idx, _weight=resized(old.weight, rows, deviation))
-        new.weight.requires_grad_(old.weight.requires_grad)
-        self.set_input_embeddings(new)
+        old.weight = nn.Parameter(resized(old.weight, rows, deviation), old.weight.requires_grad)
+        old.num_embeddings = rows
         if (output := self.get_output_embeddings()) is not None:
             resize_output(output, rows, deviation)
             for name, shared in self._tied_weights_keys.items():
@@ -181,7 +180,12 @@ class PreTrainedModel(nn.Module):
                     setattr(self.get_submodule(module), leaf, output.bias)
         self.config.vocab_size = rows
         self.tie_weights()
-        return new
+        return old
+
+    @property
+    def width(self) -> int:
+        """Of the last hidden states."""
+        return self.config.hidden_size
 
     @property
     def device(self) -> torch.device:
@@ -217,7 +221,7 @@ class PreTrainedModel(nn.Module):
                 if padding is not None:
                     nn.init.zeros_(module.weight[padding])
             elif isinstance(module, nn.LayerNorm | RMSNorm):
-                nn.init.ones_(module.weight)
+                module.reset_parameters()
             if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
                 nn.init.zeros_(bias)
 
