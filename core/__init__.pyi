@@ -84,6 +84,13 @@ from .models.mistral import (
     MistralForTokenClassification as MistralForTokenClassification,
     MistralModel as MistralModel,
 )
+from .models.mixtral import (
+    MixtralConfig as MixtralConfig,
+    MixtralForCausalLM as MixtralForCausalLM,
+    MixtralForSequenceClassification as MixtralForSequenceClassification,
+    MixtralForTokenClassification as MixtralForTokenClassification,
+    MixtralModel as MixtralModel,
+)
 from .models.phi3 import (
     Phi3Config as Phi3Config,
     Phi3ForCausalLM as Phi3ForCausalLM,

@@ -41,6 +41,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
     "llama": Architecture("Llama", DECODER),
     "mistral": Architecture("Mistral", DECODER),
+    "mixtral": Architecture("Mixtral", DECODER),
     "phi3": Architecture("Phi3", DECODER),
     "qwen2": Architecture("Qwen2", DECODER),
     "qwen3": Architecture("Qwen3", DECODER),

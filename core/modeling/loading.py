@@ -93,6 +93,10 @@ def _read(model: PreTrainedModel, file: Any, path: Path, dtype: torch.dtype | No
     state = {}
     unexpected = []
     for name in file.names():
+        if model.other_names and re.search(model.other_names, name):
+            parts = model.translate(name, file.load(name, dtype)).items()
+            state |= {_own_name(model, part, expected): tensor for part, tensor in parts}
+            continue
         own = _gguf_name(model, name) if file.format == "gguf" else _own_name(model, name, expected)
         if own not in expected:
             if not NOT_WEIGHTS.search(name):

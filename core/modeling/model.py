@@ -23,7 +23,8 @@ class PreTrainedModel(nn.Module):
     A subclass names its `config_class`, the attribute under which the headless model stands in it (`base_model_prefix`), where that
     keeps its table of token vectors (`embeddings_name`) and a head its layer over the vocabulary (`output_name`), parameters that
     share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), prefixes of parameters of the trunk that a
-    checkpoint may lack because only some heads use them (`_optional`), and GGUF's names (`gguf_names`).
+    checkpoint may lack because only some heads use them (`_optional`), a pattern for names that stand for others (`other_names`,
+    read by `translate`), and GGUF's names (`gguf_names`).
     """
 
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
@@ -32,6 +33,7 @@ class PreTrainedModel(nn.Module):
     output_name: ClassVar[str] = "lm_head"
     _tied_weights_keys: ClassVar[dict[str, str]] = {}
     _optional: ClassVar[tuple[str, ...]] = ("pooler.",)
+    other_names: ClassVar[str | None] = None
     gguf_names: ClassVar[list[tuple[str, str]]] = []
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -136,6 +138,11 @@ class PreTrainedModel(nn.Module):
     def forward_names(cls) -> list[str]:
         """The inputs that `forward` knows by name."""
         return [name for name in inspect.signature(cls.forward).parameters if name != "self"]
+
+    @classmethod
+    def translate(cls, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A checkpoint's tensor whose name fits `other_names`, as tensors of this class by name."""
+        raise NotImplementedError
 
     def in_head(self, name: str) -> bool:
         """Whether a parameter belongs to the head, not to the trunk."""

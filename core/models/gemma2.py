@@ -66,8 +66,7 @@ class Gemma2DecoderLayer(GemmaDecoderLayer):
         x = tap("resid_pre", self.layer, x)
         attended = self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), turn, mask, cache))
         x = tap("resid_mid", self.layer, x + attended)
-        mlp = tap("mlp_out", self.layer, self.mlp(self.pre_feedforward_layernorm(x)))
-        return tap("resid_post", self.layer, x + self.post_feedforward_layernorm(mlp))
+        return tap("resid_post", self.layer, x + self.post_feedforward_layernorm(self.fed(self.pre_feedforward_layernorm(x))))
 
 
 class Gemma2PreTrainedModel(GemmaPreTrainedModel):

@@ -111,13 +111,14 @@ class LlamaDecoderLayer(nn.Module):
 
     attention: ClassVar[type[nn.Module]] = LlamaAttention
     feed_forward: ClassVar[type[nn.Module]] = LlamaMLP
+    feed_forward_name: ClassVar[str] = "mlp"
     norm: ClassVar[type[nn.Module]] = RMSNorm
 
     def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
         self.layer = layer
         self.self_attn = self.attention(config, layer)
-        self.mlp = self.feed_forward(config, layer)
+        setattr(self, self.feed_forward_name, self.feed_forward(config, layer))
         self.input_layernorm = self.norm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = self.norm(config.hidden_size, config.rms_norm_eps)
         self.dropout = nn.Dropout(getattr(config, "residual_dropout", 0.0))
@@ -126,8 +127,11 @@ class LlamaDecoderLayer(nn.Module):
         """(batch, tokens, width) -> the same."""
         x = tap("resid_pre", self.layer, x)
         x = tap("resid_mid", self.layer, x + self.dropout(self.self_attn(self.input_layernorm(x), turn, mask, cache)))
-        mlp = tap("mlp_out", self.layer, self.mlp(self.post_attention_layernorm(x)))
-        return tap("resid_post", self.layer, x + self.dropout(mlp))
+        return tap("resid_post", self.layer, x + self.dropout(self.fed(self.post_attention_layernorm(x))))
+
+    def fed(self, x: torch.Tensor) -> torch.Tensor:
+        """What the MLP makes of (batch, tokens, width)."""
+        return tap("mlp_out", self.layer, getattr(self, self.feed_forward_name)(x))
 
 
 class LlamaPreTrainedModel(PreTrainedModel):

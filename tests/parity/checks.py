@@ -1,5 +1,6 @@
 """What is checked of every row of text models. A check is a function of the row; its name says what holds."""
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from core.auto import ARCHITECTURES
 OUTPUTS = (
     "last_hidden_state",
     "logits",
+    "aux_loss",
     "pooler_output",
     "start_logits",
     "end_logits",
@@ -38,9 +40,36 @@ def compare(found: Any, expected: Any, real: torch.Tensor) -> None:
             close(a.transpose(1, 2)[real], b.transpose(1, 2)[real], f"attention {layer}")
 
 
+def as_reference(gradients: dict[str, Any]) -> dict[str, Any]:
+    """By the reference's names, where its modules are not called as its files call them: Mixtral's experts and router, GPT-NeoX's
+    output layer."""
+    out, experts = {}, collections.defaultdict(dict)
+    for name, gradient in gradients.items():
+        layer, _, leaf = name.partition(".block_sparse_moe.experts.")
+        if leaf:
+            number, part, _ = leaf.split(".")
+            experts[layer][int(number), part] = gradient
+        else:
+            out[name.replace("block_sparse_moe.gate", "mlp.gate").replace("embed_out.", "lm_head.")] = gradient
+    for layer, parts in experts.items():
+        like = next(gradient for gradient in parts.values() if gradient is not None)  # one that no token picked has none
+        w1, w2, w3 = (
+            torch.stack(
+                [
+                    torch.zeros_like(like if part != "w2" else like.T) if g is None else g
+                    for (_, p), g in sorted(parts.items())
+                    if p == part
+                ]
+            )
+            for part in ("w1", "w2", "w3")
+        )
+        out[f"{layer}.mlp.experts.gate_up_proj"], out[f"{layer}.mlp.experts.down_proj"] = torch.cat([w1, w3], 1), w2
+    return out
+
+
 def compare_gradients(ours: torch.nn.Module, reference: torch.nn.Module) -> None:
     """Of every parameter that the reference has a gradient for."""
-    gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
+    gradients = as_reference({name: parameter.grad for name, parameter in ours.named_parameters()})
     compared = 0
     for name, parameter in reference.named_parameters():
         if parameter.grad is not None:

@@ -15,7 +15,7 @@ from checks import checks_of
 from rows import SENSES_ROWS, TEXT_ROWS
 from rows.decoders import GPT2, LLAMA
 from rows.encoders import BERT
-from rows.llamas import GEMMA2, MISTRAL, PHI3, QWEN3, STARCODER2
+from rows.llamas import GEMMA2, MISTRAL, MIXTRAL, PHI3, QWEN3, STARCODER2
 from support import CHECKED, Row, close, pair
 
 import core
@@ -85,6 +85,7 @@ def test_gpt2_forward_is_the_tutorials() -> None:
         Row("llama", "CausalLM", "taps", LLAMA),
         Row("gpt2", "CausalLM", "taps", GPT2),
         Row("mistral", "CausalLM", "taps", MISTRAL),
+        Row("mixtral", "CausalLM", "taps", MIXTRAL),
         Row("qwen3", "CausalLM", "taps", QWEN3),
         Row("gemma2", "CausalLM", "taps", GEMMA2),
         Row("phi3", "CausalLM", "taps", PHI3),

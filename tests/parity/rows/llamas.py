@@ -9,6 +9,7 @@ from rows.decoders import LLAMA, SHORT, heads
 FULL, SLIDING = "full_attention", "sliding_attention"
 WINDOW = {"sliding_window": 4}
 MISTRAL: dict[str, Any] = LLAMA | WINDOW
+MIXTRAL: dict[str, Any] = LLAMA | {"num_local_experts": 5, "num_experts_per_tok": 2, "intermediate_size": 24}
 QWEN2: dict[str, Any] = LLAMA | WINDOW | {"use_sliding_window": True, "max_window_layers": 1}
 QWEN3: dict[str, Any] = LLAMA | {"head_dim": 8}
 GEMMA: dict[str, Any] = LLAMA | {"head_dim": 8, "intermediate_size": 44}
@@ -40,6 +41,17 @@ ROWS: list[Row] = [
     Row("mistral", "CausalLM", "sliding", MISTRAL, {"sliding_window": 5, "rms_norm_eps": 0.2}),
     Row("mistral", "CausalLM", "whole text, tied", LLAMA | {"sliding_window": None, "tie_word_embeddings": True, "head_dim": 8}),
     *heads("mistral", MISTRAL),
+    Row("mixtral", "CausalLM", "plain", MIXTRAL, {"num_experts_per_tok": 1, "rope_parameters": {"rope_theta": 77.0}}),
+    Row(
+        "mixtral",
+        "CausalLM",
+        "router's loss, sliding, tied",
+        MIXTRAL | WINDOW | {"output_router_logits": True, "router_aux_loss_coef": 0.7, "tie_word_embeddings": True},
+        {"sliding_window": 5},
+        # two read output[0], where the router's loss stands here; the reference cannot generate with it
+        without=("resized_vocabulary", "cache_and_chunks", "greedy_tokens"),
+    ),
+    *heads("mixtral", MIXTRAL),
     Row("qwen2", "CausalLM", "upper layers slide", QWEN2, {"sliding_window": 5, "rope_parameters": {"rope_theta": 77.0}}),
     Row("qwen2", "CausalLM", "no window, tied", LLAMA | WINDOW | {"use_sliding_window": False, "tie_word_embeddings": True}),
     Row("qwen2", "CausalLM", "layers named", QWEN2 | {"layer_types": [SLIDING, FULL, SLIDING]}, {"layer_types": [FULL] * 3}),
