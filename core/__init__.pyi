@@ -31,6 +31,13 @@ from .models.bert import (
     BertForTokenClassification as BertForTokenClassification,
     BertModel as BertModel,
 )
+from .models.bloom import (
+    BloomConfig as BloomConfig,
+    BloomForCausalLM as BloomForCausalLM,
+    BloomForSequenceClassification as BloomForSequenceClassification,
+    BloomForTokenClassification as BloomForTokenClassification,
+    BloomModel as BloomModel,
+)
 from .models.clip import (
     CLIPConfig as CLIPConfig,
     CLIPForImageClassification as CLIPForImageClassification,
@@ -70,6 +77,20 @@ from .models.gpt2 import (
     GPT2LMHeadModel as GPT2LMHeadModel,
     GPT2Model as GPT2Model,
 )
+from .models.gpt_bigcode import (
+    GPTBigCodeConfig as GPTBigCodeConfig,
+    GPTBigCodeForCausalLM as GPTBigCodeForCausalLM,
+    GPTBigCodeForSequenceClassification as GPTBigCodeForSequenceClassification,
+    GPTBigCodeForTokenClassification as GPTBigCodeForTokenClassification,
+    GPTBigCodeModel as GPTBigCodeModel,
+)
+from .models.gpt_neox import (
+    GPTNeoXConfig as GPTNeoXConfig,
+    GPTNeoXForCausalLM as GPTNeoXForCausalLM,
+    GPTNeoXForSequenceClassification as GPTNeoXForSequenceClassification,
+    GPTNeoXForTokenClassification as GPTNeoXForTokenClassification,
+    GPTNeoXModel as GPTNeoXModel,
+)
 from .models.llama import (
     LlamaConfig as LlamaConfig,
     LlamaForCausalLM as LlamaForCausalLM,
@@ -90,6 +111,13 @@ from .models.mixtral import (
     MixtralForSequenceClassification as MixtralForSequenceClassification,
     MixtralForTokenClassification as MixtralForTokenClassification,
     MixtralModel as MixtralModel,
+)
+from .models.opt import (
+    OPTConfig as OPTConfig,
+    OPTForCausalLM as OPTForCausalLM,
+    OPTForSequenceClassification as OPTForSequenceClassification,
+    OPTForTokenClassification as OPTForTokenClassification,
+    OPTModel as OPTModel,
 )
 from .models.phi3 import (
     Phi3Config as Phi3Config,

@@ -13,7 +13,7 @@ import torch
 import transformers
 from checks import checks_of
 from rows import SENSES_ROWS, TEXT_ROWS
-from rows.decoders import GPT2, LLAMA
+from rows.decoders import BLOOM, GPT2, GPT_BIGCODE, GPT_NEOX, LLAMA, OPT, OPT_350M
 from rows.encoders import BERT
 from rows.llamas import GEMMA2, MISTRAL, MIXTRAL, PHI3, QWEN3, STARCODER2
 from support import CHECKED, Row, close, pair
@@ -84,6 +84,11 @@ def test_gpt2_forward_is_the_tutorials() -> None:
     [
         Row("llama", "CausalLM", "taps", LLAMA),
         Row("gpt2", "CausalLM", "taps", GPT2),
+        Row("gpt_bigcode", "CausalLM", "taps", GPT_BIGCODE),
+        Row("gpt_neox", "CausalLM", "taps", GPT_NEOX),
+        Row("opt", "CausalLM", "taps", OPT),
+        Row("opt", "CausalLM", "taps, norms after", OPT | OPT_350M),
+        Row("bloom", "CausalLM", "taps", BLOOM),
         Row("mistral", "CausalLM", "taps", MISTRAL),
         Row("mixtral", "CausalLM", "taps", MIXTRAL),
         Row("qwen3", "CausalLM", "taps", QWEN3),
