@@ -38,6 +38,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "bloom": Architecture("Bloom", DECODER),
     "gemma": Architecture("Gemma", DECODER),
     "gemma2": Architecture("Gemma2", DECODER),
+    "gemma3": Architecture("Gemma3Text", DECODER, "gemma3", {"CausalLM": "Gemma3ForCausalLM"}),  # its text part
     "gemma3_text": Architecture("Gemma3Text", DECODER, "gemma3", {"CausalLM": "Gemma3ForCausalLM"}),
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
     "gpt_bigcode": Architecture("GPTBigCode", DECODER),

@@ -1,7 +1,9 @@
 """Gemma 3, its text part: Gemma 2 with norms of queries and keys in place of soft caps, five sliding layers to a full one, and a
 rotation for each kind of layer. Kamath et al. 2025."""
 
-from typing import Any
+from typing import Any, Self
+
+import torch
 
 from core.modeling.decoder import FULL, SLIDING
 from core.modeling.heads import LastTokenHead, TokenHead
@@ -33,6 +35,14 @@ class Gemma3TextConfig(Gemma2Config):
         "rope_parameters": None,
     }
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], **overrides: Any) -> Self:
+        """Also from the file of a model that reads images too, of which the text part is taken."""
+        if text := values.get("text_config"):
+            whole = {key: value for key, value in values.items() if key not in ("text_config", "vision_config", "architectures")}
+            values = whole | text
+        return super().from_dict(values, **overrides)
+
     def check(self) -> None:
         """Older files say how full layers turn in `rope_theta` and `rope_scaling`, sliding ones in `rope_local_base_freq`."""
         super().check()
@@ -61,9 +71,15 @@ class Gemma3DecoderLayer(Gemma2DecoderLayer):
 
 
 class Gemma3PreTrainedModel(Gemma2PreTrainedModel):
-    """What the Gemma 3 classes share."""
+    """What the Gemma 3 classes share. In files of models that read images too, the text part has a prefix."""
 
     config_class = Gemma3TextConfig
+    other_names = r"^(model\.)?language_model\."
+
+    @classmethod
+    def translate(cls, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        """language_model.model.layers or model.language_model.layers -> model.layers."""
+        return {name.replace("language_model.", "", 1): tensor}
 
 
 class Gemma3TextModel(Gemma2Model, Gemma3PreTrainedModel):

@@ -35,9 +35,10 @@ def compare(found: Any, expected: Any, real: torch.Tensor) -> None:
     if expected.get("hidden_states") is not None and found.get("hidden_states") is not None:
         for layer, (a, b) in enumerate(zip(found.hidden_states, expected.hidden_states, strict=True)):
             close(a[real], b[real], f"hidden state {layer}")
-    if expected.get("attentions") is not None and found.get("attentions") is not None:
-        for layer, (a, b) in enumerate(zip(found.attentions, expected.attentions, strict=True)):
-            close(a.transpose(1, 2)[real], b.transpose(1, 2)[real], f"attention {layer}")
+    for name in ("attentions", "cross_attentions"):
+        if expected.get(name) is not None and found.get(name) is not None:
+            for layer, (a, b) in enumerate(zip(found[name], expected[name], strict=True)):
+                close(a.transpose(1, 2)[real], b.transpose(1, 2)[real], f"{name} {layer}")
 
 
 def as_reference(gradients: dict[str, Any]) -> dict[str, Any]:

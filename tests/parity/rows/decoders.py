@@ -121,6 +121,14 @@ ROWS: list[Row] = [
     Row("gpt2", "CausalLM", "plain", GPT2, {"layer_norm_epsilon": 0.2, "scale_attn_weights": False}),
     Row("gpt2", "CausalLM", "scaled by layer", GPT2 | {"scale_attn_by_inverse_layer_idx": True, "n_inner": 44}),
     Row("gpt2", "CausalLM", "unscaled, relu", GPT2 | {"scale_attn_weights": False, "activation_function": "relu"}),
+    Row("gpt2", "Model", "reading an encoder", GPT2 | {"add_cross_attention": True}, {"layer_norm_epsilon": 0.2}),
+    Row(
+        "gpt2",
+        "CausalLM",
+        "reading an encoder",
+        GPT2 | {"add_cross_attention": True, "scale_attn_by_inverse_layer_idx": True},
+        without=("greedy_tokens",),  # the decode loop hands on no encoder's states
+    ),
     *heads("gpt2", GPT2),
     Row(
         "gpt_bigcode",
