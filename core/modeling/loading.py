@@ -94,8 +94,7 @@ def _read(model: PreTrainedModel, file: Any, path: Path, dtype: torch.dtype | No
     unexpected = []
     for name in file.names():
         if model.other_names and re.search(model.other_names, name):
-            parts = model.translate(name, file.load(name, dtype)).items()
-            state |= {_own_name(model, part, expected): tensor for part, tensor in parts}
+            state |= _translated(model, name, file.load(name, dtype), path, dtype)
             continue
         own = _gguf_name(model, name) if file.format == "gguf" else _own_name(model, name, expected)
         if own not in expected:
@@ -111,6 +110,20 @@ def _read(model: PreTrainedModel, file: Any, path: Path, dtype: torch.dtype | No
     if unexpected:
         logger.info("%s: tensors of %s not used: %s", type(model).__name__, path, ", ".join(unexpected))
     return state
+
+
+def _translated(
+    model: PreTrainedModel, name: str, tensor: torch.Tensor, path: Path, dtype: torch.dtype | None
+) -> dict[str, torch.Tensor]:
+    """What the model makes of a tensor whose name stands for others, as far as it has a place for it."""
+    expected = model.state_dict().keys()
+    try:
+        parts = model.translate(name, tensor if dtype is None else tensor.to(dtype))
+    except (IndexError, ValueError) as error:
+        shape = tuple(tensor.shape)
+        raise CheckpointError(f"{path}: tensor '{name}' has shape {shape}, which cannot be what its name says.") from error
+    own = {_own_name(model, part, expected): value for part, value in parts.items()}
+    return {part: value for part, value in own.items() if part in expected}
 
 
 def _own_name(model: PreTrainedModel, name: str, expected: Any) -> str:

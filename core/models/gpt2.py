@@ -55,20 +55,26 @@ class GPT2Attention(nn.Module):
     def __init__(self, config: GPT2Config, layer: int, cross: bool = False) -> None:
         super().__init__()
         width = config.n_embd
-        self.layer, self.width, self.cross = layer, width, cross
+        self.layer, self.cross = layer, cross
         self.head_dim, self.dropout = width // config.n_head, config.attn_pdrop
         self.scale = self.head_dim**-0.5 if config.scale_attn_weights else 1.0
         if config.scale_attn_by_inverse_layer_idx:
             self.scale /= layer + 1
-        self.c_attn = self.linear((2 if cross else 3) * width, width)
+        keys = self.key_width(config)
+        self.sizes = [keys, keys] if cross else [width, keys, keys]
+        self.c_attn = self.linear(sum(self.sizes), width)
         if cross:
             self.q_attn = self.linear(width, width)
         self.c_proj = self.linear(width, width)
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
 
+    def key_width(self, config: Any) -> int:
+        """How many numbers all heads' keys have together."""
+        return config.n_embd
+
     def parts(self, x: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """(batch, tokens, width) -> q, k and v, or k and v, each (batch, heads, tokens, head width)."""
-        return tuple(split_heads(part, self.head_dim) for part in self.c_attn(x).split(self.width, -1))
+        return tuple(split_heads(part, self.head_dim) for part in self.c_attn(x).split(self.sizes, -1))
 
     def forward(self, x: torch.Tensor, mask: Mask, cache: Cache | None, encoded: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, tokens, width) -> the same; `encoded` (batch, encoder tokens, width) for cross-attention."""

@@ -35,19 +35,15 @@ class GPTBigCodeAttention(GPT2Attention):
 
     linear = staticmethod(linear)
 
-    def __init__(self, config: GPTBigCodeConfig, layer: int) -> None:
-        super().__init__(config, layer)
-        self.multi_query = config.multi_query
-        if self.multi_query:
-            self.c_attn = linear(self.width + 2 * self.head_dim, self.width)
+    def key_width(self, config: Any) -> int:
+        """How many numbers all heads' keys have together."""
+        return self.head_dim if config.multi_query else config.n_embd
 
     def parts(self, x: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """(batch, tokens, width) -> q (batch, heads, tokens, head width), k and v the same or (batch, 1, tokens, head width)."""
-        qkv = self.c_attn(x)
-        if not self.multi_query:
-            return split_heads(qkv, 3 * self.head_dim).chunk(3, -1)
-        sizes = (self.width, self.head_dim, self.head_dim)
-        return tuple(split_heads(part, self.head_dim) for part in qkv.split(sizes, -1))
+        if self.sizes[0] > self.sizes[1]:
+            return super().parts(x)
+        return split_heads(self.c_attn(x), 3 * self.head_dim).chunk(3, -1)
 
 
 class GPTBigCodeMLP(GPT2MLP):

@@ -73,11 +73,11 @@ class MixtralSparseMoeBlock(nn.Module):
         visits: list[Any] = [(expert, *(chosen == i).nonzero(as_tuple=True)) for i, expert in enumerate(self.experts)]
         for expert, token, place in visits:
             if len(token):
-                acts = acts.index_put((token, place), expert(tokens[token]))
+                acts[token, place] = expert(tokens[token])
         acts, out = tap("mlp_act", self.layer, acts), torch.zeros_like(tokens)
         for expert, token, place in visits:
             if len(token):
-                out = out.index_add(0, token, expert.w2(acts[token, place]) * weights[token, place, None])
+                out.index_add_(0, token, expert.w2(acts[token, place]) * weights[token, place, None])
         return out.view_as(x)
 
 

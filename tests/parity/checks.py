@@ -41,36 +41,26 @@ def compare(found: Any, expected: Any, real: torch.Tensor) -> None:
                 close(a.transpose(1, 2)[real], b.transpose(1, 2)[real], f"{name} {layer}")
 
 
-def as_reference(gradients: dict[str, Any]) -> dict[str, Any]:
+def gradients_of(model: torch.nn.Module) -> dict[str, Any]:
     """By the reference's names, where its modules are not called as its files call them: Mixtral's experts and router, GPT-NeoX's
     output layer."""
-    out, experts = {}, collections.defaultdict(dict)
-    for name, gradient in gradients.items():
+    found: dict[str, Any] = {}
+    experts = collections.defaultdict(list)
+    for name, parameter in model.named_parameters():
         layer, _, leaf = name.partition(".block_sparse_moe.experts.")
-        if leaf:
-            number, part, _ = leaf.split(".")
-            experts[layer][int(number), part] = gradient
+        if leaf:  # an expert that no token picked has no gradient
+            experts[layer, leaf.split(".")[1]].append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
         else:
-            out[name.replace("block_sparse_moe.gate", "mlp.gate").replace("embed_out.", "lm_head.")] = gradient
-    for layer, parts in experts.items():
-        like = next(gradient for gradient in parts.values() if gradient is not None)  # one that no token picked has none
-        w1, w2, w3 = (
-            torch.stack(
-                [
-                    torch.zeros_like(like if part != "w2" else like.T) if g is None else g
-                    for (_, p), g in sorted(parts.items())
-                    if p == part
-                ]
-            )
-            for part in ("w1", "w2", "w3")
-        )
-        out[f"{layer}.mlp.experts.gate_up_proj"], out[f"{layer}.mlp.experts.down_proj"] = torch.cat([w1, w3], 1), w2
-    return out
+            found[name.replace("block_sparse_moe.gate", "mlp.gate").replace("embed_out.", "lm_head.")] = parameter.grad
+    for layer in {layer for layer, _ in experts}:
+        w1, w2, w3 = (torch.stack(experts[layer, part]) for part in ("w1", "w2", "w3"))
+        found |= {f"{layer}.mlp.experts.gate_up_proj": torch.cat([w1, w3], 1), f"{layer}.mlp.experts.down_proj": w2}
+    return found
 
 
 def compare_gradients(ours: torch.nn.Module, reference: torch.nn.Module) -> None:
     """Of every parameter that the reference has a gradient for."""
-    gradients = as_reference({name: parameter.grad for name, parameter in ours.named_parameters()})
+    gradients = gradients_of(ours)
     compared = 0
     for name, parameter in reference.named_parameters():
         if parameter.grad is not None:

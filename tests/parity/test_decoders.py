@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from support import Row, close, make_reference, pair, randomise
 
 import core
-from core.errors import ConfigError
+from core.errors import CheckpointError, ConfigError
 
 IDS = torch.tensor([[5, 17, 42, 8, 63, 21, 9, 77, 31], [5, 11, 88, 8, 19, 21, 54, 6, 93]])
 
@@ -135,6 +135,9 @@ def test_mixtral_says_where_tokens_went() -> None:
     save_file(fused, folder / "model.safetensors")
     for cls, run in ((core.MixtralForCausalLM, ours), (core.MixtralModel, ours.model)):
         close(cls.from_pretrained(folder)(IDS)[0], run(IDS)[0])
+    save_file(fused | {"model.layers.1.mlp.experts.gate_up_proj": torch.ones(3)}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"'model.layers.1.mlp.experts.gate_up_proj' has shape \(3,\)"):
+        core.MixtralForCausalLM.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("prefix", ["model.language_model.", "language_model.model."])
@@ -160,6 +163,7 @@ def test_gemma3_that_reads_images_too_is_read_as_a_decoder(prefix: str, tmp_path
     expected = reference(IDS).logits
     for cls in (core.AutoModelForCausalLM, core.Gemma3ForCausalLM):
         close(cls.from_pretrained(tmp_path)(IDS).logits, expected)
+    close(core.AutoModel.from_pretrained(tmp_path)(IDS)[0], reference.model.language_model(IDS)[0])
 
 
 def test_gpt_bigcode_takes_its_own_older_cache() -> None:
@@ -192,6 +196,12 @@ def test_token_heads_that_the_reference_lacks(row: Row, name: str, classifier: s
     close(found.loss, torch.nn.functional.cross_entropy(expected.flatten(0, 1), (IDS % 5).flatten()))
     model.save_pretrained(folder / "tokens")
     close(core.AutoModelForTokenClassification.from_pretrained(folder / "tokens")(IDS).logits, expected)
+
+
+def test_gemma_scales_token_vectors_by_a_rounded_root() -> None:
+    """In half precision too, where the root of the width is not exact."""
+    reference, ours, _ = pair(Row("gemma", "Model", "scale", GEMMA | {"hidden_size": 42, "num_attention_heads": 6}))
+    assert torch.equal(ours.bfloat16().get_input_embeddings()(IDS), reference.bfloat16().get_input_embeddings()(IDS))
 
 
 def test_contradictions_are_one_sentence() -> None:
