@@ -125,8 +125,7 @@ class BloomModel(Decoder, BloomPreTrainedModel):
         differ from it by a constant, which the softmax does not see."""
         places = default_positions(0, keys, x.device)
         if attention_mask is not None and attention_mask.dim() == 2:
-            real = whole_mask(attention_mask, keys).long()
-            places = (real.cumsum(1) - 1) * real
+            places = whole_mask(attention_mask, keys).cumsum(1)
         bias = alibi_slopes(self.config.n_head).to(x)[:, None, None] * places[:, None, None].to(x)
         mask = make_mask(attention_mask, x, keys, causal=True).plus(bias.expand(-1, -1, x.shape[1], -1))
         return lambda layer: (mask,)

@@ -166,6 +166,18 @@ def test_gemma3_that_reads_images_too_is_read_as_a_decoder(prefix: str, tmp_path
     close(core.AutoModel.from_pretrained(tmp_path)(IDS)[0], reference.model.language_model(IDS)[0])
 
 
+@pytest.mark.parametrize("row", [Row("opt", "CausalLM", "holes", OPT), Row("bloom", "CausalLM", "holes", BLOOM)], ids=str)
+def test_positions_count_real_tokens(row: Row) -> None:
+    """A mask with padding before and amid the text, read at once and in two pieces, gives what the reference gives."""
+    reference, ours, _ = pair(row)
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 0, 0, 1, 1, 1]])
+    expected = reference(IDS, attention_mask=mask).logits
+    close(ours(IDS, attention_mask=mask).logits[mask == 1], expected[mask == 1])
+    first = ours(IDS[:, :7], attention_mask=mask[:, :7])
+    second = ours(IDS[:, 7:], attention_mask=mask, past_key_values=first.past_key_values)
+    close(second.logits, expected[:, 7:])
+
+
 def test_gpt_bigcode_takes_its_own_older_cache() -> None:
     """A layer's keys and values in one tensor, with one key for all heads and with a key a head."""
     for multi_query in (True, False):
