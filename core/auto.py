@@ -35,8 +35,22 @@ ARCHITECTURES: dict[str, Architecture] = {
     # encoders
     "bert": Architecture("Bert", ENCODER),
     # decoders
+    "bloom": Architecture("Bloom", DECODER),
+    "gemma": Architecture("Gemma", DECODER),
+    "gemma2": Architecture("Gemma2", DECODER),
+    "gemma3": Architecture("Gemma3Text", DECODER, "gemma3", {"CausalLM": "Gemma3ForCausalLM"}),  # its text part
+    "gemma3_text": Architecture("Gemma3Text", DECODER, "gemma3", {"CausalLM": "Gemma3ForCausalLM"}),
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
+    "gpt_bigcode": Architecture("GPTBigCode", DECODER),
+    "gpt_neox": Architecture("GPTNeoX", DECODER),
     "llama": Architecture("Llama", DECODER),
+    "mistral": Architecture("Mistral", DECODER),
+    "mixtral": Architecture("Mixtral", DECODER),
+    "opt": Architecture("OPT", DECODER),
+    "phi3": Architecture("Phi3", DECODER),
+    "qwen2": Architecture("Qwen2", DECODER),
+    "qwen3": Architecture("Qwen3", DECODER),
+    "starcoder2": Architecture("Starcoder2", DECODER),
     # images
     "vit": Architecture("ViT", ("ImageClassification",)),
     "clip": Architecture(

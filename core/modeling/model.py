@@ -22,8 +22,9 @@ class PreTrainedModel(nn.Module):
 
     A subclass names its `config_class`, the attribute under which the headless model stands in it (`base_model_prefix`), where that
     keeps its table of token vectors (`embeddings_name`) and a head its layer over the vocabulary (`output_name`), parameters that
-    share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), and prefixes of parameters of the trunk that a
-    checkpoint may lack because only some heads use them (`_optional`).
+    share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), prefixes of parameters of the trunk that a
+    checkpoint may lack because only some heads use them (`_optional`), and a pattern for names that stand for others (`other_names`,
+    read by `translate`).
     """
 
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
@@ -32,6 +33,7 @@ class PreTrainedModel(nn.Module):
     output_name: ClassVar[str] = "lm_head"
     _tied_weights_keys: ClassVar[dict[str, str]] = {}
     _optional: ClassVar[tuple[str, ...]] = ("pooler.",)
+    other_names: ClassVar[str | None] = None
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
@@ -136,6 +138,11 @@ class PreTrainedModel(nn.Module):
         """The inputs that `forward` knows by name."""
         return [name for name in inspect.signature(cls.forward).parameters if name != "self"]
 
+    @classmethod
+    def translate(cls, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A checkpoint's tensor whose name fits `other_names`, as tensors of this class by name."""
+        return {name: tensor}
+
     def in_head(self, name: str) -> bool:
         """Whether a parameter belongs to the head, not to the trunk."""
         return self.base_model is not self and not name.startswith(f"{self.base_model_prefix}.")
@@ -169,9 +176,8 @@ class PreTrainedModel(nn.Module):
         if rows == old.num_embeddings:
             return old
         deviation = None if mean_resizing else getattr(self.config, "initializer_range", 0.02)
-        new = nn.Embedding(rows, old.embedding_dim, old.padding_idx, _weight=resized(old.weight, rows, deviation))
-        new.weight.requires_grad_(old.weight.requires_grad)
-        self.set_input_embeddings(new)
+        old.weight = nn.Parameter(resized(old.weight, rows, deviation), old.weight.requires_grad)
+        old.num_embeddings = rows
         if (output := self.get_output_embeddings()) is not None:
             resize_output(output, rows, deviation)
             for name, shared in self._tied_weights_keys.items():
@@ -180,7 +186,12 @@ class PreTrainedModel(nn.Module):
                     setattr(self.get_submodule(module), leaf, output.bias)
         self.config.vocab_size = rows
         self.tie_weights()
-        return new
+        return old
+
+    @property
+    def width(self) -> int:
+        """Of the last hidden states."""
+        return self.config.hidden_size
 
     @property
     def device(self) -> torch.device:
@@ -216,7 +227,7 @@ class PreTrainedModel(nn.Module):
                 if padding is not None:
                     nn.init.zeros_(module.weight[padding])
             elif isinstance(module, nn.LayerNorm | RMSNorm):
-                nn.init.ones_(module.weight)
+                module.reset_parameters()
             if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
                 nn.init.zeros_(bias)
 

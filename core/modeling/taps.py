@@ -2,7 +2,8 @@
 
 Places, by layer: resid_pre q k v scores pattern z head_out attn_out resid_mid mlp_act mlp_out resid_post; once a model:
 embed, final_norm, logits (layer None). Those of cross-attention stand under `cross.`: `cross.pattern`. In post-norm blocks
-(BERT) resid_mid and resid_post are what leaves the LayerNorm.
+(BERT) resid_mid and resid_post are what leaves the LayerNorm. Where a router picks experts (Mixtral), `router` is its logits
+(batch * tokens, experts) and mlp_act (batch * tokens, chosen experts, inner width).
 
     taps = Taps(record={"pattern": [0, 3], "resid_post": None})     # None: every layer
     model(ids, taps=taps)

@@ -2,7 +2,8 @@
 
 from rows.decoders import ROWS as DECODERS
 from rows.encoders import ROWS as ENCODERS
+from rows.llamas import ROWS as LLAMAS
 from rows.senses import ROWS as SENSES_ROWS
 
-TEXT_ROWS = DECODERS + ENCODERS
+TEXT_ROWS = DECODERS + LLAMAS + ENCODERS
 ALL_ROWS = TEXT_ROWS + SENSES_ROWS
