@@ -91,6 +91,11 @@ from .models.gpt_neox import (
     GPTNeoXForTokenClassification as GPTNeoXForTokenClassification,
     GPTNeoXModel as GPTNeoXModel,
 )
+from .models.granite import (
+    GraniteConfig as GraniteConfig,
+    GraniteForCausalLM as GraniteForCausalLM,
+    GraniteModel as GraniteModel,
+)
 from .models.llama import (
     LlamaConfig as LlamaConfig,
     LlamaForCausalLM as LlamaForCausalLM,

@@ -43,6 +43,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
     "gpt_bigcode": Architecture("GPTBigCode", DECODER),
     "gpt_neox": Architecture("GPTNeoX", DECODER),
+    "granite": Architecture("Granite", ("CausalLM",)),
     "llama": Architecture("Llama", DECODER),
     "mistral": Architecture("Mistral", DECODER),
     "mixtral": Architecture("Mixtral", DECODER),

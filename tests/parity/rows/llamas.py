@@ -25,6 +25,12 @@ GEMMA3: dict[str, Any] = (
         "rope_parameters": {FULL: {"rope_theta": 900.0, "rope_type": "linear", "factor": 3.0}, SLIDING: {"rope_theta": 40.0}},
     }
 )
+GRANITE: dict[str, Any] = LLAMA | {
+    "embedding_multiplier": 3.0,
+    "attention_multiplier": 0.3,
+    "residual_multiplier": 0.7,
+    "logits_scaling": 5.0,
+}
 PHI3: dict[str, Any] = LLAMA | {"eos_token_id": 2}
 STARCODER2: dict[str, Any] = {key: value for key, value in LLAMA.items() if key != "rms_norm_eps"} | {"norm_epsilon": 0.1}
 LONGROPE: dict[str, Any] = {
@@ -38,6 +44,14 @@ LONGROPE: dict[str, Any] = {
 GROWING = ("cache_and_chunks", "left_padding", "greedy_tokens", "position_ids")
 
 ROWS: list[Row] = [
+    Row(
+        "granite",
+        "CausalLM",
+        "four multipliers",
+        GRANITE,
+        {"embedding_multiplier": 1.0, "attention_multiplier": 1.0, "residual_multiplier": 1.0, "logits_scaling": 1.0},
+    ),
+    Row("granite", "Model", "tied, biases", GRANITE | {"tie_word_embeddings": True, "attention_bias": True}),
     Row("mistral", "CausalLM", "sliding", MISTRAL, {"sliding_window": 5, "rms_norm_eps": 0.2}),
     Row("mistral", "CausalLM", "whole text, tied", LLAMA | {"sliding_window": None, "tie_word_embeddings": True, "head_dim": 8}),
     *heads("mistral", MISTRAL),
