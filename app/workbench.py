@@ -131,11 +131,9 @@ class Workbench:
             return entry.task
         if found := _task_of(path if path.is_dir() else Path(name).expanduser()):
             return found
-        from core.auto import has_head
         from core.checkpoints.resolve import resolve
-        from core.modeling.configuration import read_config
 
-        return "text-generation" if has_head(read_config(resolve(name)).get("model_type"), "CausalLM") else "feature-extraction"
+        return _task_of(resolve(name)) or "feature-extraction"
 
     def _make_room(self, keep: str) -> None:
         """Forget the models longest unused while they are more than the budget together."""

@@ -26,9 +26,13 @@ from .modeling.taps import Taps as Taps
 from .models.bert import (
     BertConfig as BertConfig,
     BertForMaskedLM as BertForMaskedLM,
+    BertForMultipleChoice as BertForMultipleChoice,
+    BertForNextSentencePrediction as BertForNextSentencePrediction,
+    BertForPreTraining as BertForPreTraining,
     BertForQuestionAnswering as BertForQuestionAnswering,
     BertForSequenceClassification as BertForSequenceClassification,
     BertForTokenClassification as BertForTokenClassification,
+    BertLMHeadModel as BertLMHeadModel,
     BertModel as BertModel,
 )
 from .models.gpt2 import (

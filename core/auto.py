@@ -33,7 +33,11 @@ ENCODER = ("MaskedLM", "SequenceClassification", "TokenClassification", "Questio
 
 ARCHITECTURES: dict[str, Architecture] = {
     # encoders
-    "bert": Architecture("Bert", ENCODER),
+    "bert": Architecture(
+        "Bert",
+        (*ENCODER, "MultipleChoice", "NextSentencePrediction", "PreTraining", "CausalLM"),
+        names={"CausalLM": "BertLMHeadModel"},
+    ),
     # decoders
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
     "llama": Architecture("Llama", DECODER),

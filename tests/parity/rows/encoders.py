@@ -1,5 +1,6 @@
 """Rows of the encoders."""
 
+from dataclasses import replace
 from typing import Any
 
 from support import Row
@@ -12,11 +13,12 @@ BERT: dict[str, Any] = {
     "num_attention_heads": 6,
     "layer_norm_eps": 0.1,
     "max_position_embeddings": 64,
+    "type_vocab_size": 3,
 }
 
 
-def heads(model_type: str, values: dict[str, Any]) -> list[Row]:
-    """The heads of an encoder, one row each and three for the labels of a text."""
+def heads(model_type: str, values: dict[str, Any], *more: Row) -> list[Row]:
+    """The heads of an encoder, one row each and three for the labels of a text; `more` are its own."""
     several = {"num_labels": 4, "problem_type": "multi_label_classification"}
     rows = [
         Row(model_type, "Model", "no head", values),
@@ -26,11 +28,21 @@ def heads(model_type: str, values: dict[str, Any]) -> list[Row]:
         Row(model_type, "SequenceClassification", "several labels", values | several),
         Row(model_type, "TokenClassification", "five labels", values | {"num_labels": 5}),
         Row(model_type, "QuestionAnswering", "spans", values),
+        *more,
     ]
-    return [Row(r.model_type, r.head, r.what, r.values, family="encoder") for r in rows]
+    return [replace(row, family="encoder") for row in rows]
 
 
 ROWS: list[Row] = [
-    Row("bert", "Model", "plain", BERT, {"layer_norm_eps": 0.2, "hidden_act": "gelu_new"}, family="encoder"),
-    *heads("bert", BERT),
+    *heads(
+        "bert",
+        BERT,
+        Row("bert", "Model", "plain", BERT, {"layer_norm_eps": 0.2, "hidden_act": "gelu_new", "is_decoder": True}),
+        Row("bert", "MaskedLM", "untied, relu", BERT | {"tie_word_embeddings": False, "hidden_act": "relu"}),
+        Row("bert", "MultipleChoice", "two choices", BERT),
+        Row("bert", "NextSentencePrediction", "two sentences", BERT),
+        Row("bert", "PreTraining", "words and sentences", BERT),
+    ),
+    Row("bert", "CausalLM", "as a decoder", BERT | {"is_decoder": True}),
+    Row("bert", "Model", "as a decoder", BERT | {"is_decoder": True}, {"is_decoder": False}),
 ]
