@@ -35,6 +35,25 @@ from .models.bert import (
     BertLMHeadModel as BertLMHeadModel,
     BertModel as BertModel,
 )
+from .models.camembert import (
+    CamembertConfig as CamembertConfig,
+    CamembertForMaskedLM as CamembertForMaskedLM,
+    CamembertForMultipleChoice as CamembertForMultipleChoice,
+    CamembertForQuestionAnswering as CamembertForQuestionAnswering,
+    CamembertForSequenceClassification as CamembertForSequenceClassification,
+    CamembertForTokenClassification as CamembertForTokenClassification,
+    CamembertModel as CamembertModel,
+)
+from .models.electra import (
+    ElectraConfig as ElectraConfig,
+    ElectraForMaskedLM as ElectraForMaskedLM,
+    ElectraForMultipleChoice as ElectraForMultipleChoice,
+    ElectraForPreTraining as ElectraForPreTraining,
+    ElectraForQuestionAnswering as ElectraForQuestionAnswering,
+    ElectraForSequenceClassification as ElectraForSequenceClassification,
+    ElectraForTokenClassification as ElectraForTokenClassification,
+    ElectraModel as ElectraModel,
+)
 from .models.gpt2 import (
     GPT2Config as GPT2Config,
     GPT2ForSequenceClassification as GPT2ForSequenceClassification,
@@ -48,6 +67,24 @@ from .models.llama import (
     LlamaForSequenceClassification as LlamaForSequenceClassification,
     LlamaForTokenClassification as LlamaForTokenClassification,
     LlamaModel as LlamaModel,
+)
+from .models.roberta import (
+    RobertaConfig as RobertaConfig,
+    RobertaForMaskedLM as RobertaForMaskedLM,
+    RobertaForMultipleChoice as RobertaForMultipleChoice,
+    RobertaForQuestionAnswering as RobertaForQuestionAnswering,
+    RobertaForSequenceClassification as RobertaForSequenceClassification,
+    RobertaForTokenClassification as RobertaForTokenClassification,
+    RobertaModel as RobertaModel,
+)
+from .models.xlm_roberta import (
+    XLMRobertaConfig as XLMRobertaConfig,
+    XLMRobertaForMaskedLM as XLMRobertaForMaskedLM,
+    XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice,
+    XLMRobertaForQuestionAnswering as XLMRobertaForQuestionAnswering,
+    XLMRobertaForSequenceClassification as XLMRobertaForSequenceClassification,
+    XLMRobertaForTokenClassification as XLMRobertaForTokenClassification,
+    XLMRobertaModel as XLMRobertaModel,
 )
 from .tokenization.auto import (
     AutoTokenizer as AutoTokenizer,

@@ -38,6 +38,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         (*ENCODER, "MultipleChoice", "NextSentencePrediction", "PreTraining", "CausalLM"),
         names={"CausalLM": "BertLMHeadModel"},
     ),
+    "roberta": Architecture("Roberta", (*ENCODER, "MultipleChoice")),
+    "xlm-roberta": Architecture("XLMRoberta", (*ENCODER, "MultipleChoice"), module="xlm_roberta"),
+    "camembert": Architecture("Camembert", (*ENCODER, "MultipleChoice")),
+    "electra": Architecture("Electra", (*ENCODER, "MultipleChoice", "PreTraining")),
     # decoders
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
     "llama": Architecture("Llama", DECODER),

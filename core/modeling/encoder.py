@@ -8,14 +8,14 @@ from torch import nn
 
 from core.modeling.cache import Cache
 from core.modeling.masks import make_mask
-from core.modeling.model import PreTrainedModel
+from core.modeling.model import PreTrainedModel, default_positions
 from core.modeling.outputs import BaseModelOutputWithPooling
 from core.modeling.taps import tap
 
 
 class Encoder(PreTrainedModel):
     """A subclass makes the modules, says where they stand (`embeddings_name`, `blocks_name`), how tokens become vectors (`embed`) and,
-    where it differs, what a layer is told besides the hidden states (`context`), which module computes each layer (`blocks`) and what
+    where it differs, where they stand (`place`), what a layer is told besides the hidden states (`context`), which module computes each layer (`blocks`) and what
     stands for the whole text (`pool`).
 
     A layer's forward takes the hidden states and what `context` gives for it.
@@ -23,15 +23,18 @@ class Encoder(PreTrainedModel):
 
     blocks_name: ClassVar[str] = "encoder.layer"
 
+    def place(self, input_ids: torch.Tensor | None, past: int, length: int, device: torch.device) -> torch.Tensor:
+        """Positions (batch or 1, length) of tokens that nobody gave positions."""
+        return default_positions(past, length, device)
+
     def embed(
         self,
         words: torch.Tensor,
-        input_ids: torch.Tensor | None,
-        token_type_ids: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
+        segments: torch.Tensor | None,
+        positions: torch.Tensor,
         attention_mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """words (batch, tokens, width); ids, segments, positions and mask (batch, tokens) -> what the first layer reads."""
+        """words (batch, tokens, width); segments, positions and mask (batch, tokens) -> what the first layer reads."""
         return words
 
     def context(self, x: torch.Tensor, attention_mask: torch.Tensor | None) -> Callable[[int], tuple[Any, ...]]:
@@ -63,7 +66,8 @@ class Encoder(PreTrainedModel):
         """input_ids (batch, tokens) or inputs_embeds (batch, tokens, width) -> last_hidden_state (batch, tokens, width) and,
         where there is a pooler, pooler_output (batch, width)."""
         words = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
-        x = tap("embed", None, self.embed(words, input_ids, token_type_ids, position_ids, attention_mask))
+        positions = self.place(input_ids, 0, words.shape[1], words.device) if position_ids is None else position_ids
+        x = tap("embed", None, self.embed(words, token_type_ids, positions, attention_mask))
         context = self.context(x, attention_mask)
         return self.run(x, context, head_mask, output_attentions, output_hidden_states, return_dict)
 

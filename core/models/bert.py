@@ -17,7 +17,7 @@ from core.modeling.heads import CausalLMHead, ChoiceHead, MaskedHead, PooledHead
 from core.modeling.layers import activation
 from core.modeling.losses import token_loss
 from core.modeling.masks import Mask, make_mask
-from core.modeling.model import PreTrainedModel, default_positions
+from core.modeling.model import PreTrainedModel
 from core.modeling.outputs import BaseModelOutputWithPooling, PreTrainingOutput
 from core.modeling.positions import distances, read_distances
 from core.modeling.taps import tap
@@ -226,9 +226,9 @@ class BertModel(Encoder, BertPreTrainedModel):
         """What turns tokens into vectors."""
         return BertEmbeddings(config, config.hidden_size)
 
-    def place(self, input_ids: torch.Tensor | None, past: int, length: int, device: torch.device) -> torch.Tensor:
-        """Positions (batch or 1, length) of tokens that nobody gave positions."""
-        return default_positions(past, length, device)
+    def embed(self, words: torch.Tensor, segments: Any, positions: torch.Tensor, attention_mask: Any) -> torch.Tensor:
+        """norm(word + position + segment)."""
+        return self.embeddings(words, segments, positions)
 
     def forward(
         self,
@@ -253,18 +253,12 @@ class BertModel(Encoder, BertPreTrainedModel):
         cache = self.make_cache(past_key_values, use_cache) if decoder else None
         past = cache.get_seq_length() if cache is not None else 0
         positions = self.place(input_ids, past, length, words.device) if position_ids is None else position_ids
-        x = tap("embed", None, self.embed(words, input_ids, token_type_ids, positions, attention_mask))
+        x = tap("embed", None, self.embed(words, token_type_ids, positions, attention_mask))
         mask = make_mask(attention_mask, x, past + length, causal=decoder)
         encoded = encoder_hidden_states if self.config.add_cross_attention else None
         encoded_mask = Mask() if encoded is None else make_mask(encoder_attention_mask, x, encoded.shape[1], causal=False)
         read = (mask, cache, encoded, encoded_mask)
         return self.run(x, lambda layer: read, head_mask, output_attentions, output_hidden_states, return_dict, cache)
-
-    def embed(
-        self, words: torch.Tensor, input_ids: Any, token_type_ids: Any, position_ids: Any, attention_mask: Any
-    ) -> torch.Tensor:
-        """norm(word + position + segment)."""
-        return self.embeddings(words, token_type_ids, position_ids)
 
 
 class BertPredictionHeadTransform(nn.Module):

@@ -40,7 +40,9 @@ def compare(found: Any, expected: Any, real: torch.Tensor) -> None:
 
 def compare_gradients(ours: torch.nn.Module, reference: torch.nn.Module) -> None:
     """Of every parameter that the reference has a gradient for."""
-    gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
+    gradients = {
+        name: parameter.grad for name, parameter in ours.named_parameters(remove_duplicate=False)
+    }  # tied ones by every name
     compared = 0
     for name, parameter in reference.named_parameters():
         if parameter.grad is not None:

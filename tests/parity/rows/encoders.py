@@ -15,6 +15,8 @@ BERT: dict[str, Any] = {
     "max_position_embeddings": 64,
     "type_vocab_size": 3,
 }
+ROBERTA = BERT | {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+ELECTRA = BERT | {"embedding_size": 20}
 
 
 def heads(model_type: str, values: dict[str, Any], *more: Row) -> list[Row]:
@@ -42,6 +44,21 @@ ROWS: list[Row] = [
         Row("bert", "MultipleChoice", "two choices", BERT),
         Row("bert", "NextSentencePrediction", "two sentences", BERT),
         Row("bert", "PreTraining", "words and sentences", BERT),
+    ),
+    *heads(
+        "roberta",
+        ROBERTA,
+        Row("roberta", "Model", "changed", ROBERTA, {"layer_norm_eps": 0.2, "hidden_act": "gelu_new", "pad_token_id": 3}),
+        Row("roberta", "MultipleChoice", "two choices", ROBERTA),
+    ),
+    *heads("xlm-roberta", ROBERTA, Row("xlm-roberta", "MultipleChoice", "two choices", ROBERTA)),
+    *heads("camembert", ROBERTA, Row("camembert", "MultipleChoice", "two choices", ROBERTA)),
+    *heads(
+        "electra",
+        ELECTRA,
+        Row("electra", "Model", "wide words", ELECTRA | {"embedding_size": 36}, {"layer_norm_eps": 0.2, "hidden_act": "relu"}),
+        Row("electra", "PreTraining", "replaced words", ELECTRA, {"hidden_act": "relu"}),
+        Row("electra", "MultipleChoice", "two choices", ELECTRA, {"summary_activation": "tanh"}),
     ),
     Row("bert", "CausalLM", "as a decoder", BERT | {"is_decoder": True}),
     Row("bert", "Model", "as a decoder", BERT | {"is_decoder": True}, {"is_decoder": False}),
