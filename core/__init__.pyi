@@ -23,6 +23,15 @@ from .generation import (
 from .modeling.configuration import PreTrainedConfig as PreTrainedConfig
 from .modeling.model import PreTrainedModel as PreTrainedModel
 from .modeling.taps import Taps as Taps
+from .models.albert import (
+    AlbertConfig as AlbertConfig,
+    AlbertForMaskedLM as AlbertForMaskedLM,
+    AlbertForMultipleChoice as AlbertForMultipleChoice,
+    AlbertForQuestionAnswering as AlbertForQuestionAnswering,
+    AlbertForSequenceClassification as AlbertForSequenceClassification,
+    AlbertForTokenClassification as AlbertForTokenClassification,
+    AlbertModel as AlbertModel,
+)
 from .models.bert import (
     BertConfig as BertConfig,
     BertForMaskedLM as BertForMaskedLM,
@@ -43,6 +52,24 @@ from .models.camembert import (
     CamembertForSequenceClassification as CamembertForSequenceClassification,
     CamembertForTokenClassification as CamembertForTokenClassification,
     CamembertModel as CamembertModel,
+)
+from .models.deberta_v2 import (
+    DebertaV2Config as DebertaV2Config,
+    DebertaV2ForMaskedLM as DebertaV2ForMaskedLM,
+    DebertaV2ForMultipleChoice as DebertaV2ForMultipleChoice,
+    DebertaV2ForQuestionAnswering as DebertaV2ForQuestionAnswering,
+    DebertaV2ForSequenceClassification as DebertaV2ForSequenceClassification,
+    DebertaV2ForTokenClassification as DebertaV2ForTokenClassification,
+    DebertaV2Model as DebertaV2Model,
+)
+from .models.distilbert import (
+    DistilBertConfig as DistilBertConfig,
+    DistilBertForMaskedLM as DistilBertForMaskedLM,
+    DistilBertForMultipleChoice as DistilBertForMultipleChoice,
+    DistilBertForQuestionAnswering as DistilBertForQuestionAnswering,
+    DistilBertForSequenceClassification as DistilBertForSequenceClassification,
+    DistilBertForTokenClassification as DistilBertForTokenClassification,
+    DistilBertModel as DistilBertModel,
 )
 from .models.electra import (
     ElectraConfig as ElectraConfig,

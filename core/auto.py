@@ -42,6 +42,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "xlm-roberta": Architecture("XLMRoberta", (*ENCODER, "MultipleChoice"), module="xlm_roberta"),
     "camembert": Architecture("Camembert", (*ENCODER, "MultipleChoice")),
     "electra": Architecture("Electra", (*ENCODER, "MultipleChoice", "PreTraining")),
+    "albert": Architecture("Albert", (*ENCODER, "MultipleChoice")),
+    "distilbert": Architecture("DistilBert", (*ENCODER, "MultipleChoice")),
+    "deberta-v2": Architecture("DebertaV2", (*ENCODER, "MultipleChoice"), module="deberta_v2"),
     # decoders
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
     "llama": Architecture("Llama", DECODER),

@@ -17,6 +17,36 @@ BERT: dict[str, Any] = {
 }
 ROBERTA = BERT | {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 ELECTRA = BERT | {"embedding_size": 20}
+ALBERT = ELECTRA | {"num_hidden_groups": 2}
+DISTILBERT: dict[str, Any] = {
+    "vocab_size": 99,
+    "dim": 36,
+    "hidden_dim": 50,
+    "n_layers": 3,
+    "n_heads": 6,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+# as deberta-v3's config.json has it, with few buckets so that a short text fills them
+DEBERTA: dict[str, Any] = BERT | {
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "position_buckets": 6,
+    "max_relative_positions": -1,
+    "pos_att_type": "p2c|c2p",
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+}
+DEBERTA_V2: dict[str, Any] = {
+    "share_att_key": False,
+    "norm_rel_ebd": "none",
+    "conv_kernel_size": 3,
+    "conv_act": "gelu",
+    "position_biased_input": True,
+    "type_vocab_size": 3,
+    "embedding_size": 20,
+}
 
 
 def heads(model_type: str, values: dict[str, Any], *more: Row) -> list[Row]:
@@ -59,6 +89,48 @@ ROWS: list[Row] = [
         Row("electra", "Model", "wide words", ELECTRA | {"embedding_size": 36}, {"layer_norm_eps": 0.2, "hidden_act": "relu"}),
         Row("electra", "PreTraining", "replaced words", ELECTRA, {"hidden_act": "relu"}),
         Row("electra", "MultipleChoice", "two choices", ELECTRA, {"summary_activation": "tanh"}),
+    ),
+    *heads(
+        "albert",
+        ALBERT,
+        Row("albert", "Model", "changed", ALBERT, {"layer_norm_eps": 0.2, "hidden_act": "relu", "num_hidden_groups": 1}),
+        Row("albert", "MaskedLM", "one group", ALBERT | {"num_hidden_groups": 1}),
+        Row("albert", "Model", "inner groups", ALBERT | {"inner_group_num": 2}),
+        Row("albert", "MultipleChoice", "two choices", ALBERT),
+    ),
+    *heads(
+        "distilbert",
+        DISTILBERT,
+        Row("distilbert", "Model", "changed", DISTILBERT, {"activation": "relu", "n_heads": 3}),
+        Row("distilbert", "MultipleChoice", "two choices", DISTILBERT),
+    ),
+    *heads(
+        "deberta-v2",
+        DEBERTA,
+        Row("deberta-v2", "MultipleChoice", "two choices", DEBERTA, {"pooler_hidden_act": "tanh"}),
+        Row("deberta-v2", "MaskedLM", "the original's head", DEBERTA | {"legacy": False}),
+        Row(
+            "deberta-v2",
+            "Model",
+            "v3",
+            DEBERTA,
+            {"position_buckets": 8, "max_relative_positions": 40, "norm_rel_ebd": "none", "pos_att_type": ["c2p"]},
+        ),
+        Row(
+            "deberta-v2",
+            "MaskedLM",
+            "v2 with its own projections, convolution, positions, segments",
+            DEBERTA | DEBERTA_V2,
+            {"conv_act": "relu", "pos_att_type": "p2c", "position_biased_input": False, "share_att_key": True},
+        ),
+        Row("deberta-v2", "Model", "c2p, no buckets", DEBERTA | {"pos_att_type": "c2p", "position_buckets": -1}),
+        Row(
+            "deberta-v2",
+            "Model",
+            "p2c, short reach",
+            DEBERTA | {"pos_att_type": "p2c", "position_buckets": -1, "max_relative_positions": 5},
+        ),
+        Row("deberta-v2", "Model", "absolute", DEBERTA | {"relative_attention": False, "position_biased_input": True}),
     ),
     Row("bert", "CausalLM", "as a decoder", BERT | {"is_decoder": True}),
     Row("bert", "Model", "as a decoder", BERT | {"is_decoder": True}, {"is_decoder": False}),
