@@ -139,9 +139,12 @@ class DisentangledSelfAttention(nn.Module):
             bias = bias + read_distances(k, split_heads(query_proj(table), self.head_dim)[0], rows.T).transpose(-1, -2)
         return bias * self.scale
 
-    def forward(self, x: torch.Tensor, mask: Mask, table: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, mask: Mask, real: torch.Tensor, table: torch.Tensor | None, rows: torch.Tensor
+    ) -> torch.Tensor:
         """(batch, tokens, width) -> z (batch, tokens, heads, head width)."""
         q, k, v = (split_heads(project(x), self.head_dim) for project in (self.query_proj, self.key_proj, self.value_proj))
+        q = q * real[:, None, :, None]  # padding asks for nothing: it reads all alike, and teaches q and k nothing
         bias = None if table is None else lambda q, k: self.position_bias(q, k, table, rows)
         dropout = self.dropout if self.training else 0.0
         return attend(q, k, v, mask, layer=self.layer, scale=self.scale, bias=bias, dropout=dropout)
@@ -174,13 +177,11 @@ class DebertaV2Layer(nn.Module):
     def forward(
         self,
         x: torch.Tensor,
-        mask: Mask,
-        table: torch.Tensor | None,
-        rows: torch.Tensor,
+        read: tuple[Any, ...],
         neighbours: Callable[[torch.Tensor], torch.Tensor] | None,
     ) -> torch.Tensor:
-        """(batch, tokens, width) -> the same."""
-        x = tap("resid_mid", self.layer, self.attention(tap("resid_pre", self.layer, x), mask, table, rows))
+        """(batch, tokens, width) -> the same; `read` is what DisentangledSelfAttention takes besides."""
+        x = tap("resid_mid", self.layer, self.attention(tap("resid_pre", self.layer, x), *read))
         inner = tap("mlp_act", self.layer, self.intermediate(x))
         x = self.output(tap("mlp_out", self.layer, self.output.dense(inner)), x)
         return tap("resid_post", self.layer, x if neighbours is None else neighbours(x))
@@ -247,14 +248,16 @@ class DebertaV2Model(Encoder, DebertaV2PreTrainedModel):
     def context(self, x: torch.Tensor, attention_mask: torch.Tensor | None) -> Callable[[int], tuple[Any, ...]]:
         """Mask, vectors of distances, which of them stands between two tokens, and the first layer's convolution."""
         config, encoder, length = self.config, self.encoder, x.shape[1]
-        mask, real = make_mask(attention_mask, x, length, causal=False), real_tokens(x, attention_mask)
+        real = real_tokens(x, attention_mask)
+        pairs = None if attention_mask is None else (real[:, None, :, None] * real[:, None, None, :]).bool()
+        mask = make_mask(pairs, x, length, causal=False)
         apart = distances(length, length, x.device)
         if config.position_buckets > 0:
             apart = buckets(apart, config.position_buckets, config.reach)
         rows = (apart + config.span).clamp(0, 2 * config.span - 1)
-        table = encoder.distance_table()
+        read = (mask, real, encoder.distance_table(), rows)
         convolve = None if encoder.conv is None else lambda out: encoder.conv(x, out, real)
-        return lambda layer: (mask, table, rows, None if layer else convolve)
+        return lambda layer: (read, None if layer else convolve)
 
 
 def real_tokens(x: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:

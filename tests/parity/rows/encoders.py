@@ -52,11 +52,14 @@ DEBERTA_V2: dict[str, Any] = {
 def heads(model_type: str, values: dict[str, Any], *more: Row) -> list[Row]:
     """The heads of an encoder, one row each and three for the labels of a text; `more` are its own."""
     several = {"num_labels": 4, "problem_type": "multi_label_classification"}
+    regression: dict[str, Any] = {"num_labels": 1}
+    if model_type == "deberta-v2":  # left unsaid, the reference drops the logits' last dimension where labels are given
+        regression["problem_type"] = "regression"
     rows = [
         Row(model_type, "Model", "no head", values),
         Row(model_type, "MaskedLM", "masked words", values),
         Row(model_type, "SequenceClassification", "three labels", values | {"num_labels": 3}),
-        Row(model_type, "SequenceClassification", "regression", values | {"num_labels": 1}),
+        Row(model_type, "SequenceClassification", "regression", values | regression),
         Row(model_type, "SequenceClassification", "several labels", values | several),
         Row(model_type, "TokenClassification", "five labels", values | {"num_labels": 5}),
         Row(model_type, "QuestionAnswering", "spans", values),
@@ -114,7 +117,7 @@ ROWS: list[Row] = [
             "Model",
             "v3",
             DEBERTA,
-            {"position_buckets": 8, "max_relative_positions": 40, "norm_rel_ebd": "none", "pos_att_type": ["c2p"]},
+            {"max_relative_positions": 12, "norm_rel_ebd": "none", "pos_att_type": ["c2p"]},
         ),
         Row(
             "deberta-v2",
