@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from core.errors import ConfigError
@@ -256,7 +257,7 @@ class DebertaV2Model(Encoder, DebertaV2PreTrainedModel):
             apart = buckets(apart, config.position_buckets, config.reach)
         rows = (apart + config.span).clamp(0, 2 * config.span - 1)
         read = (mask, real, encoder.distance_table(), rows)
-        convolve = None if encoder.conv is None else lambda out: encoder.conv(x, out, real)
+        convolve = None if (conv := encoder.conv) is None else lambda out: conv(x, out, real)
         return lambda layer: (read, None if layer else convolve)
 
 
@@ -273,6 +274,14 @@ class DebertaV2LMPredictionHead(BertPredictionHeadTransform):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
 
+class DebertaV2LMPredictions(nn.Module):
+    """The name under which checkpoints keep that head."""
+
+    def __init__(self, config: DebertaV2Config) -> None:
+        super().__init__()
+        self.lm_head = DebertaV2LMPredictionHead(config)
+
+
 class DebertaV2ForMaskedLM(MaskedHead, DebertaV2PreTrainedModel, trunk=DebertaV2Model):
     """Logits (batch, tokens, vocabulary) for the masked words: BERT's head where `legacy`, else that of the original."""
 
@@ -283,15 +292,15 @@ class DebertaV2ForMaskedLM(MaskedHead, DebertaV2PreTrainedModel, trunk=DebertaV2
         if config.legacy:
             self.cls = BertHeads(config, config.embedding_size)
         else:
-            self.lm_predictions = nn.ModuleDict({"lm_head": DebertaV2LMPredictionHead(config)})
-            self.output_name, self._tied_weights_keys = "lm_predictions.lm_head", {}
+            self.lm_predictions = DebertaV2LMPredictions(config)
+            self.output_name, self._tied_weights_keys = "lm_predictions.lm_head", {}  # type: ignore[misc]
 
     def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
         """Logits over the vocabulary."""
         if self.config.legacy:
             return self.cls.predictions(out.last_hidden_state)
-        head = self.lm_predictions["lm_head"]
-        return nn.functional.linear(head(out.last_hidden_state), self.get_input_embeddings().weight, head.bias)
+        head = self.lm_predictions.lm_head
+        return F.linear(head(out.last_hidden_state), self.get_input_embeddings().weight, head.bias)
 
 
 class ContextPooler(nn.Module):

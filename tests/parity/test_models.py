@@ -13,7 +13,7 @@ import transformers
 from checks import checks_of
 from rows import TEXT_ROWS
 from rows.decoders import GPT2, LLAMA
-from rows.encoders import BERT
+from rows.encoders import ALBERT, BERT, DEBERTA, DEBERTA_V2, DISTILBERT, ELECTRA, ROBERTA
 from support import CHECKED, Row, close, pair
 
 import core
@@ -69,7 +69,16 @@ def test_gpt2_forward_is_the_tutorials() -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [Row("llama", "CausalLM", "taps", LLAMA), Row("gpt2", "CausalLM", "taps", GPT2), Row("bert", "Model", "taps", BERT)],
+    [
+        Row("llama", "CausalLM", "taps", LLAMA),
+        Row("gpt2", "CausalLM", "taps", GPT2),
+        Row("bert", "Model", "taps", BERT),
+        Row("roberta", "Model", "taps", ROBERTA),
+        Row("electra", "Model", "taps", ELECTRA),
+        Row("albert", "Model", "taps", ALBERT),
+        Row("distilbert", "Model", "taps", DISTILBERT),
+        Row("deberta-v2", "Model", "taps", DEBERTA | DEBERTA_V2),
+    ],
     ids=str,
 )
 def test_taps(row: Row) -> None:
