@@ -15,8 +15,8 @@ from core.modeling.taps import tap
 
 class Encoder(PreTrainedModel):
     """A subclass makes the modules, says where they stand (`embeddings_name`, `blocks_name`), how tokens become vectors (`embed`) and,
-    where it differs, where they stand (`place`), what a layer is told besides the hidden states (`context`), which module computes each layer (`blocks`) and what
-    stands for the whole text (`pool`).
+    where it differs, where in the text they are (`place`), what a layer is told besides the hidden states (`context`), which module
+    computes each layer (`blocks`) and what stands for the whole text (`pool`).
 
     A layer's forward takes the hidden states and what `context` gives for it.
     """

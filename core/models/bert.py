@@ -364,7 +364,8 @@ class BertForPreTraining(VocabularyHead, BertPreTrainedModel, trunk=BertModel):
     ) -> Any:
         """The trunk's inputs; labels (batch, tokens) with next_sentence_label (batch,) give the sum of both losses."""
         out, _ = self.run_trunk(inputs, named)
-        words, sentences = self.cls.predictions(out.last_hidden_state), self.cls.seq_relationship(out.pooler_output)
+        words = tap("logits", None, self.cls.predictions(out.last_hidden_state))
+        sentences = self.cls.seq_relationship(out.pooler_output)
         loss = None
         if labels is not None and next_sentence_label is not None:
             loss = token_loss(words, labels) + token_loss(sentences, next_sentence_label)

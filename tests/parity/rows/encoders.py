@@ -136,5 +136,7 @@ ROWS: list[Row] = [
         Row("deberta-v2", "Model", "absolute", DEBERTA | {"relative_attention": False, "position_biased_input": True}),
     ),
     Row("bert", "CausalLM", "as a decoder", BERT | {"is_decoder": True}),
+    Row("roberta", "Model", "as a decoder", ROBERTA | {"is_decoder": True}, {"is_decoder": False}),
+    Row("electra", "Model", "as a decoder", ELECTRA | {"is_decoder": True}, {"is_decoder": False}),
     Row("bert", "Model", "as a decoder", BERT | {"is_decoder": True}, {"is_decoder": False}),
 ]
