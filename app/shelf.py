@@ -167,7 +167,9 @@ def _look(path: Path, stamp: tuple[Any, ...]) -> dict[str, Any]:
         config = read_config(inside)
         model.architecture = printable(str(config.get("model_type") or ""), 40)
         names = [str(name) for name in config.get("architectures") or []]
-        model.task = next((task for end, task in TASKS for name in names if name.endswith(end)), "feature-extraction")
+        heads = ARCHITECTURES[model.architecture].heads if model.architecture in ARCHITECTURES else ()
+        usual = "text-generation" if heads[:1] == ("CausalLM",) and not names else "feature-extraction"
+        model.task = next((task for end, task in TASKS for name in names if name.endswith(end)), usual)
         if model.architecture not in ARCHITECTURES:
             model.problem = (
                 f"the architecture '{model.architecture}' is not supported yet"

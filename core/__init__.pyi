@@ -23,12 +23,25 @@ from .generation import (
 from .modeling.configuration import PreTrainedConfig as PreTrainedConfig
 from .modeling.model import PreTrainedModel as PreTrainedModel
 from .modeling.taps import Taps as Taps
+from .models.albert import (
+    AlbertConfig as AlbertConfig,
+    AlbertForMaskedLM as AlbertForMaskedLM,
+    AlbertForMultipleChoice as AlbertForMultipleChoice,
+    AlbertForQuestionAnswering as AlbertForQuestionAnswering,
+    AlbertForSequenceClassification as AlbertForSequenceClassification,
+    AlbertForTokenClassification as AlbertForTokenClassification,
+    AlbertModel as AlbertModel,
+)
 from .models.bert import (
     BertConfig as BertConfig,
     BertForMaskedLM as BertForMaskedLM,
+    BertForMultipleChoice as BertForMultipleChoice,
+    BertForNextSentencePrediction as BertForNextSentencePrediction,
+    BertForPreTraining as BertForPreTraining,
     BertForQuestionAnswering as BertForQuestionAnswering,
     BertForSequenceClassification as BertForSequenceClassification,
     BertForTokenClassification as BertForTokenClassification,
+    BertLMHeadModel as BertLMHeadModel,
     BertModel as BertModel,
 )
 from .models.bloom import (
@@ -37,6 +50,15 @@ from .models.bloom import (
     BloomForSequenceClassification as BloomForSequenceClassification,
     BloomForTokenClassification as BloomForTokenClassification,
     BloomModel as BloomModel,
+)
+from .models.camembert import (
+    CamembertConfig as CamembertConfig,
+    CamembertForMaskedLM as CamembertForMaskedLM,
+    CamembertForMultipleChoice as CamembertForMultipleChoice,
+    CamembertForQuestionAnswering as CamembertForQuestionAnswering,
+    CamembertForSequenceClassification as CamembertForSequenceClassification,
+    CamembertForTokenClassification as CamembertForTokenClassification,
+    CamembertModel as CamembertModel,
 )
 from .models.clip import (
     CLIPConfig as CLIPConfig,
@@ -48,6 +70,34 @@ from .models.clip import (
     CLIPVisionConfig as CLIPVisionConfig,
     CLIPVisionModel as CLIPVisionModel,
     CLIPVisionModelWithProjection as CLIPVisionModelWithProjection,
+)
+from .models.deberta_v2 import (
+    DebertaV2Config as DebertaV2Config,
+    DebertaV2ForMaskedLM as DebertaV2ForMaskedLM,
+    DebertaV2ForMultipleChoice as DebertaV2ForMultipleChoice,
+    DebertaV2ForQuestionAnswering as DebertaV2ForQuestionAnswering,
+    DebertaV2ForSequenceClassification as DebertaV2ForSequenceClassification,
+    DebertaV2ForTokenClassification as DebertaV2ForTokenClassification,
+    DebertaV2Model as DebertaV2Model,
+)
+from .models.distilbert import (
+    DistilBertConfig as DistilBertConfig,
+    DistilBertForMaskedLM as DistilBertForMaskedLM,
+    DistilBertForMultipleChoice as DistilBertForMultipleChoice,
+    DistilBertForQuestionAnswering as DistilBertForQuestionAnswering,
+    DistilBertForSequenceClassification as DistilBertForSequenceClassification,
+    DistilBertForTokenClassification as DistilBertForTokenClassification,
+    DistilBertModel as DistilBertModel,
+)
+from .models.electra import (
+    ElectraConfig as ElectraConfig,
+    ElectraForMaskedLM as ElectraForMaskedLM,
+    ElectraForMultipleChoice as ElectraForMultipleChoice,
+    ElectraForPreTraining as ElectraForPreTraining,
+    ElectraForQuestionAnswering as ElectraForQuestionAnswering,
+    ElectraForSequenceClassification as ElectraForSequenceClassification,
+    ElectraForTokenClassification as ElectraForTokenClassification,
+    ElectraModel as ElectraModel,
 )
 from .models.gemma import (
     GemmaConfig as GemmaConfig,
@@ -145,6 +195,15 @@ from .models.qwen3 import (
     Qwen3ForTokenClassification as Qwen3ForTokenClassification,
     Qwen3Model as Qwen3Model,
 )
+from .models.roberta import (
+    RobertaConfig as RobertaConfig,
+    RobertaForMaskedLM as RobertaForMaskedLM,
+    RobertaForMultipleChoice as RobertaForMultipleChoice,
+    RobertaForQuestionAnswering as RobertaForQuestionAnswering,
+    RobertaForSequenceClassification as RobertaForSequenceClassification,
+    RobertaForTokenClassification as RobertaForTokenClassification,
+    RobertaModel as RobertaModel,
+)
 from .models.starcoder2 import (
     Starcoder2Config as Starcoder2Config,
     Starcoder2ForCausalLM as Starcoder2ForCausalLM,
@@ -162,6 +221,15 @@ from .models.wav2vec2 import (
     Wav2Vec2ForCTC as Wav2Vec2ForCTC,
     Wav2Vec2ForSequenceClassification as Wav2Vec2ForSequenceClassification,
     Wav2Vec2Model as Wav2Vec2Model,
+)
+from .models.xlm_roberta import (
+    XLMRobertaConfig as XLMRobertaConfig,
+    XLMRobertaForMaskedLM as XLMRobertaForMaskedLM,
+    XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice,
+    XLMRobertaForQuestionAnswering as XLMRobertaForQuestionAnswering,
+    XLMRobertaForSequenceClassification as XLMRobertaForSequenceClassification,
+    XLMRobertaForTokenClassification as XLMRobertaForTokenClassification,
+    XLMRobertaModel as XLMRobertaModel,
 )
 from .tokenization.auto import AutoTokenizer as AutoTokenizer
 from .tokenization.named import (

@@ -33,7 +33,18 @@ ENCODER = ("MaskedLM", "SequenceClassification", "TokenClassification", "Questio
 
 ARCHITECTURES: dict[str, Architecture] = {
     # encoders
-    "bert": Architecture("Bert", ENCODER),
+    "bert": Architecture(
+        "Bert",
+        (*ENCODER, "MultipleChoice", "NextSentencePrediction", "PreTraining", "CausalLM"),
+        names={"CausalLM": "BertLMHeadModel"},
+    ),
+    "roberta": Architecture("Roberta", (*ENCODER, "MultipleChoice")),
+    "xlm-roberta": Architecture("XLMRoberta", (*ENCODER, "MultipleChoice"), module="xlm_roberta"),
+    "camembert": Architecture("Camembert", (*ENCODER, "MultipleChoice")),
+    "electra": Architecture("Electra", (*ENCODER, "MultipleChoice", "PreTraining")),
+    "albert": Architecture("Albert", (*ENCODER, "MultipleChoice")),
+    "distilbert": Architecture("DistilBert", (*ENCODER, "MultipleChoice")),
+    "deberta-v2": Architecture("DebertaV2", (*ENCODER, "MultipleChoice"), module="deberta_v2"),
     # decoders
     "bloom": Architecture("Bloom", DECODER),
     "gemma": Architecture("Gemma", DECODER),

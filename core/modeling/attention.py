@@ -29,15 +29,19 @@ def attend(
     scale: float | None = None,
     dropout: float = 0.0,
     softcap: float | None = None,
+    bias: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     prefix: str = "",
 ) -> torch.Tensor:
     """What each head reads.
 
     q (batch, heads, q, d); k and v (batch, kv heads, k, d), kv heads dividing heads -> z (batch, q, heads, d). scale: 1/sqrt(d)
-    where None. softcap: scores stay within it, by tanh. The fast kernel runs unless there is a soft cap, or this layer's
-    scores or pattern are asked for in this call.
+    where None. softcap: scores stay within it, by tanh. bias: from q and k to what is added to the scaled scores (batch, heads, q, k),
+    for positions that depend on what is said. The fast kernel runs unless there is a soft cap, or this layer's scores or pattern
+    are asked for in this call.
     """
     q, k, v = tap(prefix + "q", layer, q), tap(prefix + "k", layer, k), tap(prefix + "v", layer, v)
+    if bias is not None:
+        mask = mask.plus(bias(q, k))
     grouped = q.shape[1] != k.shape[1]
     if softcap is not None or wanted(prefix + "pattern", layer) or wanted(prefix + "scores", layer):
         if grouped:
@@ -45,8 +49,8 @@ def attend(
         scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
         if softcap is not None:
             scores = softcap * (scores / softcap).tanh()
-        bias = mask.explicit(q.shape[2], k.shape[2], q)
-        scores = tap(prefix + "scores", layer, scores if bias is None else scores + bias)
+        masked = mask.explicit(q.shape[2], k.shape[2], q)
+        scores = tap(prefix + "scores", layer, scores if masked is None else scores + masked)
         pattern = F.dropout(scores.softmax(-1, dtype=torch.float32).to(q.dtype), dropout, training=dropout > 0)
         z = tap(prefix + "pattern", layer, pattern) @ v
     else:

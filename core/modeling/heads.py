@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from core.modeling.layers import activation
 from core.modeling.losses import causal_loss, classification_loss, token_loss
 from core.modeling.model import PreTrainedModel, keep_logits
 from core.modeling.outputs import HeadOutput, ModelOutput, QuestionAnsweringModelOutput
@@ -79,17 +80,23 @@ def inner(out: ModelOutput) -> dict[str, Any]:
     return {name: out.get(name) for name in ("past_key_values", "hidden_states", "attentions", "cross_attentions")}
 
 
-class CausalLMHead(Head):
-    """Logits (batch, tokens, vocabulary) for the next token, of the last `logits_to_keep` tokens where that is not 0; labels
-    (batch, tokens), -100 not counted. The layer is the trunk's embeddings where `tie_word_embeddings` says so."""
-
-    output_bias: ClassVar[bool] = False
+class VocabularyHead(Head):
+    """A head with a layer over the vocabulary, `output_name`: the trunk's embeddings where `tie_word_embeddings` says so. A layer
+    that stands within another module has its bias there too."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if cls.embeddings_name:
-            source = f"{cls.base_model_prefix}.{cls.embeddings_name}.weight"
-            cls._tied_weights_keys = {f"{cls.output_name}.weight": source}
+            cls._tied_weights_keys = {f"{cls.output_name}.weight": f"{cls.base_model_prefix}.{cls.embeddings_name}.weight"}
+            if within := cls.output_name.rpartition(".")[0]:
+                cls._tied_weights_keys[f"{cls.output_name}.bias"] = f"{within}.bias"
+
+
+class CausalLMHead(VocabularyHead):
+    """Logits (batch, tokens, vocabulary) for the next token, of the last `logits_to_keep` tokens where that is not 0; labels
+    (batch, tokens), -100 not counted."""
+
+    output_bias: ClassVar[bool] = False
 
     def make_head(self, config: Any) -> None:
         """One layer over the vocabulary."""
@@ -147,11 +154,19 @@ class TokenHead(Head):
         """Dropout and one layer."""
         chosen = [value for name in self.dropout_names if (value := getattr(config, name, None)) is not None]
         self.dropout = nn.Dropout(chosen[0] if chosen else 0.1)
-        setattr(self, self.classifier_name, nn.Linear(self.width, config.num_labels))
+        setattr(self, self.classifier_name, self.make_classifier(config))
+
+    def make_classifier(self, config: Any) -> nn.Module:
+        """From a state to its logits."""
+        return nn.Linear(self.width, config.num_labels)
+
+    def state(self, out: Any) -> torch.Tensor:
+        """What is classified: of each token."""
+        return out.last_hidden_state
 
     def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
         """(batch, tokens, labels)."""
-        return getattr(self, self.classifier_name)(self.dropout(out.last_hidden_state))
+        return getattr(self, self.classifier_name)(self.dropout(self.state(out)))
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
         """Cross entropy by token."""
@@ -161,16 +176,72 @@ class TokenHead(Head):
 class PooledHead(TokenHead):
     """Logits (batch, labels) for a whole text, from the trunk's pooled state; one label regresses."""
 
-    def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
-        """(batch, labels)."""
-        return getattr(self, self.classifier_name)(self.dropout(out.pooler_output))
+    def state(self, out: Any) -> torch.Tensor:
+        """What is classified: of the text (batch, width)."""
+        return out.pooler_output
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
         """By `config.problem_type`."""
         return classification_loss(logits, labels, self.config)
 
 
-class MaskedHead(Head):
+class FirstTokenHead(PooledHead):
+    """Logits (batch, labels) for a whole text, from its first token through a hidden layer; one label regresses."""
+
+    inner_activation: ClassVar[str] = "tanh"
+
+    def make_classifier(self, config: Any) -> nn.Module:
+        """A hidden layer and one to the labels."""
+        return HiddenLayerClassifier(config.hidden_size, config.num_labels, self.inner_activation, self.dropout.p)
+
+    def state(self, out: Any) -> torch.Tensor:
+        """The first token (batch, width)."""
+        return out.last_hidden_state[:, 0]
+
+
+class HiddenLayerClassifier(nn.Module):
+    """out_proj(dropout(act(dense x)))."""
+
+    def __init__(self, width: int, labels: int, act: str, dropout: float) -> None:
+        super().__init__()
+        self.dense, self.out_proj = nn.Linear(width, width), nn.Linear(width, labels)
+        self.act, self.dropout = activation(act), nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, width) -> (batch, labels)."""
+        return self.out_proj(self.dropout(self.act(self.dense(x))))
+
+
+class ChoiceHead(PooledHead):
+    """Which of several texts is right: inputs (batch, choices, tokens), logits (batch, choices); labels (batch,)."""
+
+    def make_classifier(self, config: Any) -> nn.Module:
+        """One number a text."""
+        return nn.Linear(config.hidden_size, 1)
+
+    def run_trunk(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The trunk reads each choice as a text of its own; the inputs as they were given."""
+        given = dict(zip(self.trunk.forward_names(), inputs, strict=False)) | named
+        by_choice = {
+            name: value.flatten(0, -1 - own) for name, own in BY_CHOICE.items() if (value := given.get(name)) is not None
+        }
+        return super().run_trunk((), given | by_choice)[0], given
+
+    def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
+        """(batch, choices)."""
+        texts = given["inputs_embeds"] if given.get("input_ids") is None else given["input_ids"]
+        return super().head(out, given).view(-1, texts.shape[1])
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
+        """Cross entropy over the choices."""
+        return token_loss(logits, labels)
+
+
+# inputs that differ by choice, and how many dimensions a text has in them
+BY_CHOICE = {"input_ids": 1, "attention_mask": 1, "token_type_ids": 1, "position_ids": 1, "inputs_embeds": 2}
+
+
+class MaskedHead(VocabularyHead):
     """Logits (batch, tokens, vocabulary) for the masked words; labels (batch, tokens), -100 not counted."""
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
@@ -183,6 +254,7 @@ class SpanHead(Head):
 
     def make_head(self, config: Any) -> None:
         """Two numbers a token."""
+        self.dropout = nn.Dropout(getattr(config, "qa_dropout", 0.0))
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
 
     def forward(
@@ -195,7 +267,7 @@ class SpanHead(Head):
     ) -> Any:
         """The trunk's inputs; start_positions and end_positions (batch,) give a loss, in which one past the end does not count."""
         out, _ = self.run_trunk(inputs, named)
-        start, end = self.qa_outputs(out.last_hidden_state).unbind(-1)
+        start, end = self.qa_outputs(self.dropout(out.last_hidden_state)).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
             length = start.shape[1]

@@ -21,7 +21,10 @@ class Mask:
     def plus(self, bias: torch.Tensor) -> "Mask":
         """This mask with a position scheme's bias (batch or 1, heads, q, k) on top."""
         own = self.explicit(bias.shape[-2], bias.shape[-1], bias)
-        return Mask(bias if own is None else (own + bias).clamp(min=torch.finfo(bias.dtype).min))
+        if own is None:
+            return Mask(bias)
+        lowest = torch.finfo(bias.dtype).min
+        return Mask((own + bias).masked_fill(own == lowest, lowest))
 
 
 def reach(queries: int, keys: int, device: torch.device, window: int | None = None) -> torch.Tensor:

@@ -183,7 +183,8 @@ class PreTrainedModel(nn.Module):
             for name, shared in self._tied_weights_keys.items():
                 if name.endswith(".bias") and output.get_parameter("bias") is self.get_parameter(name):
                     module, _, leaf = shared.rpartition(".")
-                    setattr(self.get_submodule(module), leaf, output.bias)
+                    kept = nn.Parameter(resized(self.get_parameter(shared), rows, 0.0))
+                    setattr(self.get_submodule(module), leaf, output.bias if self.config.tie_word_embeddings else kept)
         self.config.vocab_size = rows
         self.tie_weights()
         return old

@@ -50,12 +50,15 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutputWithPooling(ModelOutput):
-    """last_hidden_state (batch, tokens, width); pooler_output (batch, width); attentions a layer (batch, heads, q, k)."""
+    """last_hidden_state (batch, tokens, width); pooler_output (batch, width); attentions a layer (batch, heads, q, k). The cache and
+    cross-attentions are those of an encoder's layers that work as a decoder."""
 
     last_hidden_state: torch.Tensor = None  # type: ignore[assignment]
     pooler_output: torch.Tensor | None = None
     hidden_states: Tensors | None = None
+    past_key_values: Cache | None = None
     attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
 
 
 @dataclass
@@ -103,6 +106,17 @@ class HeadOutput(ModelOutput):
     hidden_states: Tensors | None = None
     attentions: Tensors | None = None
     cross_attentions: Tensors | None = None
+
+
+@dataclass
+class PreTrainingOutput(ModelOutput):
+    """loss a scalar; prediction_logits (batch, tokens, vocabulary); seq_relationship_logits (batch, 2)."""
+
+    loss: torch.Tensor | None = None
+    prediction_logits: torch.Tensor = None  # type: ignore[assignment]
+    seq_relationship_logits: torch.Tensor = None  # type: ignore[assignment]
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
 
 
 @dataclass

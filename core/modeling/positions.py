@@ -1,5 +1,6 @@
 """Position schemes. Rotary: Su et al. 2021, with its stretchings (linear: Chen et al. 2023; dynamic: as published by bloc97
-2023; YaRN: Peng et al. 2023; LongRoPE: Ding et al. 2024; Llama 3's as published with Llama 3.1). ALiBi: Press et al. 2021."""
+2023; YaRN: Peng et al. 2023; LongRoPE: Ding et al. 2024; Llama 3's as published with Llama 3.1). ALiBi: Press et al. 2021.
+Learned vectors of distances: Shaw et al. 2018."""
 
 import math
 from typing import Any
@@ -73,6 +74,18 @@ def alibi_slopes(heads: int) -> torch.Tensor:
     powers = [2 ** (-8 / whole * (i + 1)) for i in range(whole)]
     between = [2 ** (-4 / whole * (2 * i + 1)) for i in range(heads - whole)]
     return torch.tensor(powers + between)
+
+
+def distances(queries: int, keys: int, device: torch.device) -> torch.Tensor:
+    """(q, k): how many tokens key j stands before query i, which is the (keys - queries + i)-th token; negative where after it."""
+    return torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
+
+
+def read_distances(x: torch.Tensor, table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The product of each vector x (batch, heads, tokens, d) with the row of a table (rows, d), or of one a head (heads, rows, d), that
+    stands for its distance to each other token: rows (tokens, others) -> (batch, heads, tokens, others). Shaw et al. 2018."""
+    products = x @ table.transpose(-1, -2)
+    return products.gather(-1, rows.expand(*x.shape[:-1], -1))
 
 
 # ---------------------------------------------------------------- stretchings: (theta, steps, width, length, settings) -> (d/2,)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.modeling.attention import merge_heads
+from core.modeling.attention import attend, merge_heads, split_heads
 from core.modeling.configuration import PreTrainedConfig
 from core.modeling.heads import Head
 from core.modeling.layers import activation
@@ -15,7 +15,7 @@ from core.modeling.model import PreTrainedModel
 from core.modeling.outputs import BaseModelOutputWithPooling
 from core.modeling.patches import check_size, sides, stretched
 from core.modeling.taps import tap
-from core.models.bert import BertIntermediate, BertSelfAttention
+from core.models.bert import BertIntermediate
 
 
 class ViTConfig(PreTrainedConfig):
@@ -86,6 +86,21 @@ class ViTEmbeddings(nn.Module):
         return self.dropout(x + positions)
 
 
+class ViTSelfAttention(nn.Module):
+    """Every patch reads every patch."""
+
+    def __init__(self, config: ViTConfig, layer: int) -> None:
+        super().__init__()
+        width, bias = config.hidden_size, config.qkv_bias
+        self.layer, self.head_dim, self.dropout = layer, width // config.num_attention_heads, config.attention_probs_dropout_prob
+        self.query, self.key, self.value = (nn.Linear(width, width, bias) for _ in range(3))
+
+    def forward(self, x: torch.Tensor, mask: Mask) -> torch.Tensor:
+        """(batch, tokens, width) -> z (batch, tokens, heads, head width)."""
+        q, k, v = (split_heads(project(x), self.head_dim) for project in (self.query, self.key, self.value))
+        return attend(q, k, v, mask, layer=self.layer, dropout=self.dropout if self.training else 0.0)
+
+
 class ViTDense(nn.Module):
     """The name under which checkpoints keep an output projection; its dropout."""
 
@@ -101,10 +116,7 @@ class ViTAttention(nn.Module):
     def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.attention = BertSelfAttention(config, layer)
-        if not config.qkv_bias:
-            for name in ("query", "key", "value"):
-                setattr(self.attention, name, nn.Linear(config.hidden_size, config.hidden_size, bias=False))
+        self.attention = ViTSelfAttention(config, layer)
         self.output = ViTDense(config, config.hidden_size)
 
     def forward(self, x: torch.Tensor, mask: Mask) -> torch.Tensor:

@@ -122,9 +122,17 @@ def embeddings_and_positions_given(row: Row) -> None:
     theirs = inputs | {"inputs_embeds": reference.get_input_embeddings()(ids).detach()}
     compare(ours(**inputs), reference(**theirs), real)
     if "position_ids" in type(ours).forward_names() and "position_ids" not in row.without:
-        positions = torch.arange(ids.shape[1]).flip(0)[None].expand(2, -1) + 2
+        positions = torch.arange(ids.shape[-1]).flip(0)[None].expand(2, -1) + 2
         given = {"input_ids": ids, "attention_mask": inputs["attention_mask"], "position_ids": positions}
         compare(ours(**given), reference(**given), real)
+
+
+def segments(row: Row) -> None:
+    """Tokens of a second and third text."""
+    reference, ours, _ = pair(row)
+    inputs, real = text_batch(row)
+    inputs["token_type_ids"] = inputs["input_ids"] % row.values["type_vocab_size"]
+    compare(ours(**inputs), reference(**inputs), real)
 
 
 def tuples(row: Row) -> None:
@@ -188,7 +196,7 @@ def resized_vocabulary(row: Row) -> None:
     after = model(**inputs)[0]
     assert model.config.vocab_size == row.values["vocab_size"] + 3
     assert torch.equal(model.get_input_embeddings().weight[: old.shape[0]], old)
-    if row.head in ("CausalLM", "MaskedLM"):
+    if model.get_output_embeddings() is not None:
         assert after.shape[-1] == row.values["vocab_size"] + 3
         after = after[..., :-3]
     close(after[real] if after.shape[:2] == real.shape else after, before[real] if after.shape[:2] == real.shape else before)
@@ -213,7 +221,8 @@ def heads_swapped(row: Row) -> None:
     trunk_class = getattr(core, ARCHITECTURES[row.model_type].class_name("Model"))
     trunk = trunk_class.from_pretrained(folder)
     expected = ours(**inputs, output_hidden_states=True).hidden_states[-1]
-    close(trunk(**inputs, output_hidden_states=True).hidden_states[-1][real], expected[real])
+    given = {name: value.flatten(0, -2) for name, value in inputs.items()} if row.head == "MultipleChoice" else inputs
+    close(trunk(**given, output_hidden_states=True).hidden_states[-1][real], expected[real])
     trunk.save_pretrained(folder / "trunk")
     again = type(ours).from_pretrained(folder / "trunk")
     close(again(**inputs, output_hidden_states=True).hidden_states[-1][real], expected[real])
@@ -272,6 +281,8 @@ def checks_of(row: Row) -> list[Callable[[Row], None]]:
     found = list(TEXT)
     if row.head != "Model":
         found.append(heads_swapped)
+    if row.values.get("type_vocab_size", 0) > 1:
+        found.append(segments)
     if row.head == "CausalLM":
         found += [cache_and_chunks, logits_to_keep, greedy_tokens]
     return [check for check in found if check.__name__ not in row.without]

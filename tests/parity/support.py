@@ -102,11 +102,13 @@ def text_batch(row: Row, length: int = 11, padding: str = "right") -> tuple[dict
     mask[1, short] = 0
     if (pad := row.values.get("pad_token_id")) is not None:
         ids[mask == 0] = pad
-    encoded = {}
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if row.head == "MultipleChoice":  # the two rows are the choices of one question
+        inputs = {name: value[None] for name, value in inputs.items()}
     if row.values.get("add_cross_attention"):
-        encoded = {"encoder_hidden_states": torch.randn(2, 5, row.values.get("n_embd") or row.values["hidden_size"])}
-        encoded["encoder_attention_mask"] = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    return {"input_ids": ids, "attention_mask": mask} | encoded, mask.bool()
+        inputs["encoder_hidden_states"] = torch.randn(2, 5, row.values.get("n_embd") or row.values["hidden_size"])
+        inputs["encoder_attention_mask"] = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    return inputs, mask.bool()
 
 
 def labels_for(row: Row, ids: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -123,6 +125,12 @@ def labels_for(row: Row, ids: torch.Tensor, real: torch.Tensor) -> dict[str, tor
         return {"labels": torch.randint(0, classes, (ids.shape[0],))}
     if row.head == "TokenClassification":
         return {"labels": torch.randint(0, classes, ids.shape).masked_fill(~real, -100)}
+    if row.head in ("NextSentencePrediction", "MultipleChoice"):
+        return {"labels": torch.randint(0, 2, ids.shape[:1])}
+    if row.head == "PreTraining" and row.model_type == "electra":
+        return {"labels": torch.randint(0, 2, ids.shape)}
+    if row.head == "PreTraining":
+        return {"labels": ids.masked_fill(~real, -100), "next_sentence_label": torch.randint(0, 2, ids.shape[:1])}
     if row.head == "QuestionAnswering":
         return {"start_positions": torch.tensor([1, 2]), "end_positions": torch.tensor([3, 20])}
     return {}

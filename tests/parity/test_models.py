@@ -14,7 +14,7 @@ import transformers
 from checks import checks_of
 from rows import SENSES_ROWS, TEXT_ROWS
 from rows.decoders import BLOOM, GPT2, GPT_BIGCODE, GPT_NEOX, LLAMA, OPT, OPT_350M
-from rows.encoders import BERT
+from rows.encoders import ALBERT, BERT, DEBERTA, DEBERTA_V2, DISTILBERT, ELECTRA, ROBERTA
 from rows.llamas import GEMMA2, MISTRAL, MIXTRAL, PHI3, QWEN3, STARCODER2
 from support import CHECKED, Row, close, pair
 
@@ -96,6 +96,11 @@ def test_gpt2_forward_is_the_tutorials() -> None:
         Row("phi3", "CausalLM", "taps", PHI3),
         Row("starcoder2", "CausalLM", "taps", STARCODER2),
         Row("bert", "Model", "taps", BERT),
+        Row("roberta", "Model", "taps", ROBERTA),
+        Row("electra", "Model", "taps", ELECTRA),
+        Row("albert", "Model", "taps", ALBERT),
+        Row("distilbert", "Model", "taps", DISTILBERT),
+        Row("deberta-v2", "Model", "taps", DEBERTA | DEBERTA_V2),
     ],
     ids=str,
 )
