@@ -99,7 +99,12 @@ def find_class(model_type: str, kind: str) -> Any:
 def _model_type(values: dict[str, Any], name: Any) -> str:
     if not (found := values.get("model_type")):
         raise ConfigError(f"{name}: config.json does not say its model_type.")
+    if found not in ARCHITECTURES:
+        raise ConfigError(f"{name}: architecture '{found}' is not supported; supported: {', '.join(sorted(ARCHITECTURES))}.")
     return found
+
+
+WHERE = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "gguf_file")
 
 
 class AutoConfig:
@@ -108,7 +113,7 @@ class AutoConfig:
     @staticmethod
     def from_pretrained(name_or_path: str | Path, **overrides: Any) -> PreTrainedConfig:
         """The configuration of a folder, a GGUF file, a starter or a hub name."""
-        values = read_config(name_or_path)
+        values = read_config(name_or_path, **{key: overrides.pop(key) for key in WHERE if key in overrides})
         return find_class(_model_type(values, name_or_path), "Config").from_dict(values, **overrides)
 
     @staticmethod
@@ -130,8 +135,7 @@ class AutoModel:
         if config is not None:
             model_type = config.model_type
         else:
-            file = Path(name) / kwargs["gguf_file"] if kwargs.get("gguf_file") else name
-            model_type = _model_type(read_config(file), name)
+            model_type = _model_type(read_config(name, **{key: kwargs[key] for key in WHERE if kwargs.get(key)}), name)
         return find_class(model_type, cls.kind).from_pretrained(name, **kwargs)
 
     @classmethod

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 from core.checkpoints import catalogue, hub
+from core.checkpoints.download import Progress
 from core.errors import CheckpointError
 
 
@@ -20,7 +21,7 @@ def resolve(
     gguf_file: str | None = None,
     use_safetensors: bool | None = None,
     weights: bool = True,
-    on_progress: hub.Progress | None = None,
+    on_progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> Path:
     """The folder of a model, or its .gguf file where one is named or is all that the folder holds.

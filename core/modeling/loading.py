@@ -13,7 +13,7 @@ import torch
 from core.checkpoints import Checkpoint, open_checkpoint
 from core.checkpoints.description import read_description
 from core.checkpoints.resolve import resolve
-from core.errors import CheckpointError, ConfigError, VitrineError, one_line
+from core.errors import CheckpointError, ConfigError, one_line
 from core.modeling.configuration import PreTrainedConfig
 from core.modeling.model import PreTrainedModel
 from core.modeling.placement import Place, device_of, follow
@@ -117,8 +117,8 @@ def _empty(cls: type[PreTrainedModel], config: PreTrainedConfig | None, path: Pa
     try:
         with torch.device("meta"):
             return cls(cls.config_class.from_dict(values, **overrides) if config is None else config)
-    except VitrineError:
-        raise
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except Exception as error:  # values of the wrong kind, which each architecture meets in its own way
         raise ConfigError(f"{path}: no {cls.__name__} can be made as its configuration says: {one_line(error)}.") from error
 

@@ -112,7 +112,7 @@ def start(hub: Hub, tmp_path: Path, script: str, *arguments: str, **more: str) -
 
 
 def run(hub: Hub, tmp_path: Path, script: str, *arguments: str, **more: str) -> list[str]:
-    return start(hub, tmp_path, script, *arguments, **more).communicate(timeout=60)[0].strip().splitlines()
+    return start(hub, tmp_path, script, *arguments, **more).communicate(timeout=120)[0].strip().splitlines()
 
 
 def test_a_model_by_name_then_offline(hub: Hub, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_stop_and_a_kill_are_resumed(hub: Hub, tmp_path: Path) -> None:
     assert stopped[0].startswith("refused: The download was stopped")
     process = start(hub, tmp_path, FETCH, "some/model")
     part = lambda: next((tmp_path / "home").rglob("*.part"), None)  # noqa: E731
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while (found := part()) is None or found.stat().st_size < 3_000_000:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -165,3 +165,12 @@ def test_reasons(hub: Hub, tmp_path: Path) -> None:
         answer = run(hub, tmp_path, LOAD, name, asked)
         assert len(answer) == 1 and answer[0].startswith("refused:"), answer
         assert all(word in answer[0] for word in words), answer
+
+
+def test_a_revision_and_a_subfolder_of_a_name(hub: Hub, tmp_path: Path) -> None:
+    """Also where an auto class looks for the configuration."""
+    (hub.root / "some" / "model").rename(hub.root / "some" / "inner")
+    (hub.root / "some" / "deep").mkdir()
+    (hub.root / "some" / "inner").rename(hub.root / "some" / "deep" / "inner")
+    answer = run(hub, tmp_path, LOAD, "some/deep", "{'subfolder': 'inner', 'revision': 'main'}")
+    assert len(answer) == 1 and float(answer[0])

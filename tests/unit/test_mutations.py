@@ -12,7 +12,7 @@ from mutations import FORMATS, SECONDS
 def check(format: str, count: int, folder: Path) -> None:
     command = [sys.executable, str(Path(__file__).parent.parent / "mutations.py"), format, str(count), str(folder)]
     environment = {"PYTHONPATH": str(Path(__file__).parent.parent.parent), "OMP_NUM_THREADS": "1", "PATH": ""}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60 + SECONDS * count)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120 + SECONDS * count)
     assert result.returncode == 0, f"the process died: {result.stderr[-2000:]}"
     found = json.loads(result.stdout.splitlines()[-1])
     assert not found["failures"], found["failures"][:5]
