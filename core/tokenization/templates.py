@@ -8,7 +8,8 @@ from typing import Any
 from jinja2 import Template
 
 from core.errors import TokenizerError, one_line
-from core.tokenization.sandbox import BUDGET, Budget, Sandbox
+from core.tokenization.budget import BUDGET, Budget
+from core.tokenization.sandbox import Sandbox
 
 LONGEST_TEMPLATE = 100_000  # characters; published ones have up to 30,000
 MARK = f"\ue0fe{token_hex(12)}\ue0ff"  # no message can hold it
