@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import TokenizerError
+from core.tokenization import AutoTokenizer
+
 ROOT = Path(__file__).parents[2]
 FORMATS = [
     "tokenizer.json:BertTokenizer",
@@ -46,6 +49,59 @@ def mutate(kind: str, count: int, seed: int, folder: Path) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_hundred_mutations(kind: str, tmp_path: Path) -> None:
     mutate(kind, 100, 0, tmp_path)
+
+
+def replaced(count: int) -> dict[str, object]:
+    """Each step doubles the text."""
+    step = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    return {"type": "Sequence", "normalizers": [step] * count}
+
+
+LIES: list[tuple[str, dict[str, object], str]] = [
+    ("a text of 2^40 times the length", {"normalizer": replaced(40)}, "times as long"),
+    (
+        "a token at the end of the numbers",
+        {"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 4294967295}, "unk_token": "a"}},
+        "4294967295",
+    ),
+    ("an id of no token", {"post_processor": {"type": "BertProcessing", "sep": ["b", 1], "cls": ["c", 70000]}}, "70000"),
+    (
+        "the same in a sequence",
+        {
+            "post_processor": {
+                "type": "Sequence",
+                "processors": [
+                    {
+                        "type": "RobertaProcessing",
+                        "sep": ["b", 9],
+                        "cls": ["a", 0],
+                        "trim_offsets": True,
+                        "add_prefix_space": True,
+                    }
+                ],
+            }
+        },
+        "9",
+    ),
+    ("a vocabulary that is none", {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}}, "not a tokenizer file"),
+    (
+        "nested too deep",
+        {"normalizer": json.loads('{"type": "Sequence", "normalizers": [' * 200 + "]}" * 200)},
+        "not a tokenizer file",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lie", "message"), [(lie, message) for _, lie, message in LIES], ids=[name for name, *_ in LIES])
+def test_tokenizer_json_that_lies(lie: dict[str, object], message: str, tmp_path: Path) -> None:
+    whole = {"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(whole))
+    assert AutoTokenizer.from_pretrained(tmp_path)("b")["input_ids"] == [1]
+    path.write_text(json.dumps({**whole, **lie}))
+    with pytest.raises(TokenizerError, match=message) as caught:
+        AutoTokenizer.from_pretrained(tmp_path)
+    assert str(path) in str(caught.value)
 
 
 @pytest.mark.soak
