@@ -72,6 +72,6 @@ def printable(text: str, most: int = 300) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """The first line of an error of another library, without a full stop."""
     return printable((str(error).strip() or type(error).__name__).splitlines()[0].rstrip("."))

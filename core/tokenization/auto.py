@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
-from core.errors import TokenizerError, one_line
+from core.errors import TokenizerError
 from core.tokenization import named, speech, translation
+from core.tokenization.backend import read_backend
 from core.tokenization.base import PreTrainedTokenizer
 from core.tokenization.convert import read_json, read_text
 from core.tokenization.gguf_vocabulary import from_gguf
@@ -95,8 +94,10 @@ def load(
     try:
         tokenizer = _from_gguf_file(path, cls, overrides) if path.suffix == ".gguf" else _from_folder(path, cls, overrides)
     except TokenizerError as error:
-        text = str(error)
-        raise error if str(path) in text else TokenizerError(f"{path}: {text}") from error
+        if str(path) in str(error):
+            raise
+        config = path / "tokenizer_config.json"  # what is wrong there is found where it is used
+        raise TokenizerError(f"{config if config.is_file() else path}: {error}") from error
     tokenizer.name_or_path = str(name)
     return tokenizer
 
@@ -118,7 +119,7 @@ def _from_folder(path: Path, cls: type[PreTrainedTokenizer] | None, overrides: d
         cls = _class(path, settings)
     ready = whole.is_file() and not any((path / file).is_file() for file in ("source.spm",))
     if ready:
-        backend = _tokenizer_json(whole)
+        backend = read_backend(whole)
     elif cls.layout.build:
         settings = {**cls.layout.defaults, **settings}
         backend = cls.layout.build(path, settings)
@@ -144,16 +145,6 @@ def _class(path: Path, settings: dict[str, Any]) -> type[PreTrainedTokenizer]:
     names = [BY_MODEL[model_type]] if isinstance(model_type, str) and model_type in BY_MODEL else []
     names += [name for file, name in BY_FILE if (path / file).is_file()]
     return next((CLASSES[n] for n in names if any((path / f).is_file() for f in CLASSES[n].layout.files)), PreTrainedTokenizer)
-
-
-def _tokenizer_json(path: Path) -> Tokenizer:
-    text = read_text(path)
-    try:
-        return Tokenizer.from_str(text)
-    except BaseException as error:  # plain Exception, or the library's panic, which is no Exception
-        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
-            raise
-        raise TokenizerError(f"{path} is not a tokenizer file: {one_line(error)}.") from None  # type: ignore[arg-type]
 
 
 def _added_tokens(path: Path, settings: dict[str, Any]) -> list[Any]:

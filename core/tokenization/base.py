@@ -10,6 +10,7 @@ from typing import Any, Self
 from tokenizers import Encoding, Tokenizer
 
 from core.errors import TokenizerError, one_line
+from core.tokenization.backend import guarded
 from core.tokenization.batch import BatchEncoding
 from core.tokenization.chat import Chat
 from core.tokenization.convert import token_text
@@ -39,7 +40,7 @@ class PreTrainedTokenizer(Chat, Vocabulary):
         self._take_special_tokens()
         self._take_chat_templates(self.settings.get("chat_template"))
         limit = self.settings.get("model_max_length")
-        self.model_max_length = int(min(limit, NO_LIMIT)) if isinstance(limit, int | float) and limit > 0 else NO_LIMIT
+        self.model_max_length = int(min(limit, NO_LIMIT)) if isinstance(limit, int | float) and limit >= 1 else NO_LIMIT
         for name in ("padding_side", "truncation_side"):
             setattr(self, name, self.settings.get(name) or getattr(type(self), name))
             if getattr(self, name) not in SIDES:
@@ -176,17 +177,21 @@ class PreTrainedTokenizer(Chat, Vocabulary):
 
     def _encode(self, items: list[Any], special: bool, words: bool, truncation: dict[str, Any] | None) -> list[Encoding]:
         backend = self.backend_tokenizer
+
+        def refused(error: BaseException) -> TokenizerError:
+            if truncation and "runcation" in str(error):
+                limit = f"{truncation['max_length']} tokens by truncation='{truncation['strategy']}'"
+                return TokenizerError(f"A pair cannot be cut to {limit}: the text that would be cut is too short.")
+            if isinstance(error, TypeError | UnicodeError):
+                return TokenizerError(f"That is no text to tokenize: {one_line(error)}.")
+            return TokenizerError(
+                f"The tokenizer of {self.name_or_path} fails on a text; its files do not fit: {one_line(error)}."
+            )
+
         try:
             if truncation:
                 backend.enable_truncation(**truncation)
-            return backend.encode_batch(items, is_pretokenized=words, add_special_tokens=special)
-        except BaseException as error:  # plain Exception, or the library's panic, which is no Exception
-            if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
-                raise
-            if truncation and "runcation" in str(error):
-                limit = f"{truncation['max_length']} tokens by truncation='{truncation['strategy']}'"
-                raise TokenizerError(f"A pair cannot be cut to {limit}: the text that would be cut is too short.") from None
-            raise TokenizerError(f"That is no text to tokenize: {one_line(error)}.") from None  # type: ignore[arg-type]
+            return guarded(lambda: backend.encode_batch(items, is_pretokenized=words, add_special_tokens=special), refused)
         finally:
             backend.no_truncation()
 
@@ -238,10 +243,13 @@ class PreTrainedTokenizer(Chat, Vocabulary):
         ids = [ids] if isinstance(ids, int) else [row.tolist() if hasattr(row, "tolist") else row for row in ids]
         if ids and isinstance(ids[0], list | tuple):
             return self.batch_decode(ids, skip_special_tokens, clean_up_tokenization_spaces, **kwargs)
-        try:
-            text = self._text_of(ids, skip_special_tokens, **kwargs)
-        except (TypeError, OverflowError) as error:
-            raise TokenizerError(f"Only ids from 0 on can be decoded: {one_line(error)}.") from None
+
+        def refused(error: BaseException) -> TokenizerError:
+            if isinstance(error, TypeError | OverflowError):
+                return TokenizerError(f"Only ids from 0 on can be decoded: {one_line(error)}.")
+            return TokenizerError(f"The tokenizer of {self.name_or_path} fails on ids; its files do not fit: {one_line(error)}.")
+
+        text = guarded(lambda: self._text_of(ids, skip_special_tokens, **kwargs), refused)
         clean = self.settings.get("clean_up_tokenization_spaces", False)
         return _tidy(text) if (clean if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces) else text
 

@@ -12,6 +12,7 @@ OPEN_END = "\ue0fc-the-message-goes-on-\ue0fd "  # stands where a continued mess
 class Chat:
     """The part of a tokenizer that knows its chat templates."""
 
+    name_or_path: str
     special_tokens_map: Any
     chat_templates: dict[str, str]
 
@@ -82,12 +83,13 @@ class Chat:
         context = {**self.special_tokens_map, **given, **values}
         batched = isinstance(conversation[0], list | tuple)
         chats = [_checked(chat) for chat in (conversation if batched else [conversation])]
+        owner = self.name_or_path if template in self.chat_templates.values() else ""
         texts, spans = [], []
         for chat in chats:
             if continue_final_message:
-                texts.append(_cut(render(template, messages=_left_open(chat), **context)))
+                texts.append(_cut(render(template, {**context, "messages": _left_open(chat)}, owner)))
             else:
-                text, found = render_marked(template, messages=chat, **context)
+                text, found = render_marked(template, {**context, "messages": chat}, owner)
                 texts.append(text)
                 spans.append(found)
         if not tokenize:

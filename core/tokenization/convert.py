@@ -32,7 +32,10 @@ def read_text(path: Path) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, empty where there is no file. Raises TokenizerError."""
     try:
-        values = json.loads(read_text(path)) if path.is_file() else {}
+        text = read_text(path) if path.is_file() else "{}"
+        values = json.loads(text)
+        if "\\ud" in text.lower():  # "\ud83d\ude00" is a character, half of it is none
+            json.dumps(values, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         if isinstance(error, TokenizerError):
             raise
@@ -83,7 +86,7 @@ def word_piece(ids: dict[str, int], settings: dict[str, Any], path: Path) -> Tok
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=unknown))
     tokenizer.normalizer = normalizers.BertNormalizer(
         lowercase=bool(settings.get("do_lower_case", True)),
-        strip_accents=settings.get("strip_accents"),
+        strip_accents=None if settings.get("strip_accents") is None else bool(settings["strip_accents"]),
         handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

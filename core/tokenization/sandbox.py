@@ -6,13 +6,10 @@ before it is made. The tree of the template is rewritten to that end (`_Priced`)
 """
 
 import json
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, MappingView
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import wraps
-from time import monotonic
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -22,51 +19,11 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-BYTES = 48_000_000  # of everything that a template makes, whether or not it is still held
-SECONDS = 3.0
-STEP = 64  # bytes that a step costs: 750,000 steps in all
-CHEAP = 64  # reading costs this many times less than making
-PARTS = 200_000  # of a nested value
+from core.tokenization.budget import BUDGET, CHEAP, GROWTH, JOIN, READ_WHOLE, format_growth, spend, weight
+
 LONGEST_RANGE = 200_000
-
-
-class Budget:
-    """What one rendering may still spend."""
-
-    def __init__(self) -> None:
-        self.left, self.until = BYTES, monotonic() + SECONDS
-
-    def spend(self, size: int) -> None:
-        """Raise SecurityError where `size` bytes and a step are more than is left."""
-        self.left -= size + STEP
-        if self.left < 0:
-            raise SecurityError("it makes too much text or takes too many steps")
-        if monotonic() > self.until:
-            raise SecurityError("it takes too long")
-
-
-BUDGET: ContextVar[Budget] = ContextVar("BUDGET")
-
-
-def weight(value: Any) -> int:
-    """Bytes of a value with all that it holds, counted as often as it is held. Raises SecurityError for what has no end."""
-    waiting, total, parts = [value], 0, 0
-    while waiting:
-        item = waiting.pop()
-        total, parts = total + sys.getsizeof(item), parts + 1
-        if isinstance(item, dict):
-            parts += 2 * len(item)
-            waiting += [*item, *item.values()]
-        elif isinstance(item, list | tuple | set | MappingView):
-            parts += len(item)
-            waiting += item  # type: ignore[arg-type]
-        if parts > PARTS:
-            raise SecurityError("a value holds too many others")
-    return total
-
-
-def _spend(size: int) -> None:
-    BUDGET.get().spend(size)
+DROPPED = ("urlize", "striptags", "pprint", "wordwrap")  # their time grows with the square of the text
+UNSAFE = ("translate", "maketrans", "encode", "to_bytes", "striptags", "unescape")
 
 
 def _counted(items: Iterable[Any]) -> list[Any]:
@@ -80,82 +37,36 @@ def _counted(items: Iterable[Any]) -> list[Any]:
 
 def _made(value: Any) -> Any:
     """A list, tuple or dictionary that a template writes."""
-    _spend(weight(value))
+    spend(weight(value))
     return value
 
 
 def _compared(value: Any) -> Any:
-    _spend(weight(value) // CHEAP)
+    spend(weight(value) // CHEAP)
     return value
 
 
 def _searched(value: Any) -> Any:
     """What stands to the right of `in`: a dictionary is looked up, not read."""
-    _spend(0 if isinstance(value, dict) else weight(value) // CHEAP)
+    spend(0 if isinstance(value, dict) else weight(value) // CHEAP)
     return value
 
 
 def _shown(value: Any) -> Any:
     """What is about to be written out."""
-    _spend(weight(value))
+    spend(weight(value))
     return value
 
 
 def _joined(*values: Any) -> str:
-    _spend(sum(map(weight, values)))
+    spend(sum(map(weight, values)))
     return "".join(map(str, values))
 
 
 def _cut(value: Any, start: Any, stop: Any, step: Any) -> Any:
     found = value[start:stop:step]
-    _spend(sys.getsizeof(found))
+    spend(sys.getsizeof(found))
     return found
-
-
-# ---------------------------------------------------------------------- how much a filter, a method or an operator would make
-
-
-def _format(form: str, *values: Any, **named: Any) -> int:
-    form = str(form)
-    if re.search(r"\*|\{[^{}]*\{", form):
-        raise SecurityError("a width that is computed is not allowed")
-    return sum(map(int, re.findall(r"\d{1,9}", form))) + (len(form) + 1) * sum(map(weight, (*values, *named.values())))
-
-
-def _wide(value: Any, width: int = 80, *rest: Any) -> int:
-    return len(str(value)) + width
-
-
-def _indent(value: Any, width: Any = 4, *rest: Any, **named: Any) -> int:
-    return len(str(value)) + (str(value).count("\n") + 1) * (width if isinstance(width, int) else len(width))
-
-
-def _replace(value: Any, old: Any, new: Any, *rest: Any) -> int:
-    return len(str(value)) + str(value).count(str(old)) * len(str(new))
-
-
-GROWTH: dict[str, Callable[..., int]] = {
-    "center": _wide,
-    "ljust": _wide,
-    "rjust": _wide,
-    "zfill": _wide,
-    "indent": _indent,
-    "replace": _replace,
-    "format": _format,
-    "format_map": lambda form, values: _format(form, values),
-    "expandtabs": lambda value, tabsize=8: value.count("\t") * tabsize,
-    "batch": lambda value, linecount, fill_with=None: 8 * linecount,
-    "slice": lambda value, slices, fill_with=None: 64 * slices,
-    "round": lambda value, precision=0, method="": 8 * abs(precision),
-    "tojson": lambda value, indent=None, **options: weight(value) * (2 + (indent if isinstance(indent, int) else 0)),
-}
-JOIN: dict[str, Callable[..., int]] = {
-    "filter": lambda value, d="", attribute=None: weight(value) + len(str(d)) * len(value),
-    "method": lambda d, value: weight(value) + len(d) * len(value),
-}
-READ_WHOLE = ("sort", "unique", "groupby", "min", "max", "string", "dictsort", "urlencode")
-DROPPED = ("urlize", "striptags", "pprint", "wordwrap")  # their time grows with the square of the text
-UNSAFE = ("translate", "maketrans", "encode", "to_bytes", "striptags", "unescape")
 
 
 def _paid_filter(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,12 +80,12 @@ def _paid_filter(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(value, Iterator):
             value = _counted(value)
             args = (*args[:first], value, *args[first + 1 :])
-        _spend((weight(value) if name in READ_WHOLE else sys.getsizeof(value)) // CHEAP)
+        spend((weight(value) if name in READ_WHOLE else sys.getsizeof(value)) // CHEAP)
         if growth:
-            _spend(growth(*args[first:], **named))
+            spend(growth(*args[first:], **named))
         found = plain(*args, **named)
         found = _counted(found) if isinstance(found, Iterator) else found
-        _spend(sys.getsizeof(found))
+        spend(sys.getsizeof(found))
         return found
 
     return paid
@@ -183,7 +94,7 @@ def _paid_filter(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
 def _paid_test(plain: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(plain)
     def paid(*args: Any, **named: Any) -> Any:
-        _spend(sum(map(weight, args)) // CHEAP if len(args) > 1 else 0)
+        spend(sum(map(weight, args)) // CHEAP if len(args) > 1 else 0)
         return plain(*args, **named)
 
     return paid
@@ -275,12 +186,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         method = getattr(__obj, "__wrapped__", __obj)  # str.format is wrapped by the sandbox
         owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
-        _spend(sum(weight(value) for value in args if isinstance(value, tuple)))
+        spend(sum(weight(value) for value in args if isinstance(value, tuple)))
         if isinstance(owner, str):
             growth = JOIN["method"] if name == "join" else GROWTH.get(name)
-            _spend(growth(owner, *args, **kwargs) if growth else sys.getsizeof(owner) // CHEAP)
+            spend(growth(owner, *args, **kwargs) if growth else sys.getsizeof(owner) // CHEAP)
         found = super().call(__context, __obj, *args, **kwargs)
-        _spend(weight(found) if isinstance(owner, str) else sys.getsizeof(found))
+        spend(weight(found) if isinstance(owner, str) else sys.getsizeof(found))
         return found
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -291,11 +202,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if operator == "*" and any(abs(number) > 2**63 for number in numbers):
             raise SecurityError("a product is too large")
         if operator == "%" and isinstance(left, str):
-            _spend(_format(left, right))
+            spend(format_growth(left, right))
         elif operator == "*" and sized:
-            _spend(sys.getsizeof(sized[0]) * int(max(*numbers, 0, 0)))
+            spend(sys.getsizeof(sized[0]) * int(max(*numbers, 0, 0)))
         else:
-            _spend(sum(map(sys.getsizeof, sized)))
+            spend(sum(map(sys.getsizeof, sized)))
         return super().call_binop(context, operator, left, right)
 
 

@@ -5,6 +5,7 @@ unk_id 40), normalizer_spec 3 (precompiled_charsmap 2, add_dummy_prefix 3, remov
 """
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from core.errors import TokenizerError, printable
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 UNIGRAM, BPE = 1, 2
+MOST_CHARACTERS = 8_000_000  # of all pieces; the largest published vocabularies have 2,000,000
+MOST_CHARSMAP = 2_000_000  # bytes; published ones have up to 350,000
 LONGEST_PIECE = 512  # characters; the trainer's own limit is 16 by default, and BPE's merges cost the square of it
 
 
@@ -41,8 +44,10 @@ class Pieces:
         """Raise TokenizerError for what no tokenizer can be made of."""
         if not self.tokens:
             raise TokenizerError(f"{path} holds no pieces.")
+        if sum(map(len, self.tokens)) > MOST_CHARACTERS or len(self.charsmap) > MOST_CHARSMAP:
+            raise TokenizerError(f"{path}: its pieces or its normalisation table are larger than any vocabulary's.")
         if len(set(self.tokens)) != len(self.tokens):
-            twice = next(token for i, token in enumerate(self.tokens) if token in self.tokens[:i])
+            twice = Counter(self.tokens).most_common(1)[0][0]
             raise TokenizerError(f"{path}: the piece '{printable(twice, 40)}' stands twice.")
         for token, score, kind in zip(self.tokens, self.scores, self.types, strict=True):
             if kind == NORMAL and not 0 < len(token) <= LONGEST_PIECE:

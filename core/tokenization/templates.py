@@ -8,22 +8,23 @@ from typing import Any
 from jinja2 import Template
 
 from core.errors import TokenizerError, one_line
-from core.tokenization.sandbox import BUDGET, Budget, Sandbox
+from core.tokenization.budget import BUDGET, Budget
+from core.tokenization.sandbox import Sandbox
 
 LONGEST_TEMPLATE = 100_000  # characters; published ones have up to 30,000
 MARK = f"\ue0fe{token_hex(12)}\ue0ff"  # no message can hold it
 
 
-def render_marked(template: str, **values: Any) -> tuple[str, list[tuple[int, int]]]:
+def render_marked(template: str, values: dict[str, Any], owner: str = "") -> tuple[str, list[tuple[int, int]]]:
     """The text of a conversation, and from where to where the template says that the assistant speaks. Raises TokenizerError."""
-    parts = _render(template, values).split(MARK)
+    parts = _render(template, values, owner).split(MARK)
     ends = list(accumulate(map(len, parts)))
     return "".join(parts), list(zip(ends[0:-1:2], ends[1:-1:2], strict=False))
 
 
-def render(template: str, **values: Any) -> str:
-    """The text of a conversation. Raises TokenizerError saying what is wrong with the template or the messages."""
-    return render_marked(template, **values)[0]
+def render(template: str, values: dict[str, Any], owner: str = "") -> str:
+    """The text of a conversation. Raises TokenizerError saying whose template it is, and what is wrong with it or the messages."""
+    return render_marked(template, values, owner)[0]
 
 
 @lru_cache(maxsize=32)
@@ -31,15 +32,14 @@ def _compiled(template: str) -> Template:
     return Sandbox(MARK).from_string(template)
 
 
-def _render(template: str, values: dict[str, Any]) -> str:
+def _render(template: str, values: dict[str, Any], owner: str) -> str:
+    name = f"The chat template of {owner}" if owner else "The chat template"
     if len(template) > LONGEST_TEMPLATE:
-        raise TokenizerError(
-            f"The chat template has {len(template):,} characters; up to {LONGEST_TEMPLATE:,} are read. Is it a template?"
-        )
+        raise TokenizerError(f"{name} has {len(template):,} characters; up to {LONGEST_TEMPLATE:,} are read. Is it a template?")
     before = BUDGET.set(Budget())
     try:
         return "".join(_compiled(template).generate(**values))
     except Exception as error:  # jinja2 compiles to Python, so a template can cause any error that an expression can
-        raise TokenizerError(f"The chat template cannot be used: {one_line(error)}.") from error
+        raise TokenizerError(f"{name} cannot be used: {one_line(error)}.") from error
     finally:
         BUDGET.reset(before)

@@ -9,7 +9,8 @@ from typing import Any
 import sentencepiece
 from tokenizer_corpus import training_lines
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+from core.tokenization.languages import WHISPER
 
 
 @cache
@@ -107,7 +108,7 @@ DEBERTA = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3} | {
 T5 = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 TIMES = [f"<|{i * 0.02:.2f}|>" for i in range(1501)]
-TASKS = ["<|startoftranscript|>", *(f"<|{code}|>" for code in LANGUAGES), "<|translate|>", "<|transcribe|>"]
+TASKS = ["<|startoftranscript|>", *(f"<|{code}|>" for code in WHISPER), "<|translate|>", "<|transcribe|>"]
 TASKS += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
 
 

@@ -118,7 +118,7 @@ BROKEN = [
 def test_refused_in_one_sentence(template: str) -> None:
     began = time.monotonic()
     with pytest.raises(TokenizerError, match="chat template") as caught:
-        render(template, messages=MESSAGES)
+        render(template, {"messages": MESSAGES})
     assert time.monotonic() - began < 5
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
@@ -130,7 +130,7 @@ def test_refused_in_little_memory(template: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(TokenizerError):
-            render(template, messages=MESSAGES)
+            render(template, {"messages": MESSAGES})
         assert tracemalloc.get_traced_memory()[1] < 64e6
     finally:
         tracemalloc.stop()
@@ -147,7 +147,7 @@ def test_what_templates_do_still_works() -> None:
         "{% macro f(n) %}{% if n %}{{ n }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }};{{ messages | selectattr('role', 'eq', 'user') | list | length }};"
         "{% set a, b = 1, 2 %}{{ a + b }};{{ 'abc'[::-1] }};{{ undefined_name }};{{ '%s' % 'x' }};{{ [3, 1] | sort | last }}"
     )
-    assert render(template, messages=MESSAGES) == (
+    assert render(template, {"messages": MESSAGES}) == (
         "1:oassistant-07;a, b;  A+B  ;['user', 'assistant'];{\"k\": [1, \"é\"]};True;p=1;('a', 2);ababc;2!;321;1;3;cba;;x;3"
     )
 
@@ -155,4 +155,4 @@ def test_what_templates_do_still_works() -> None:
 def test_a_long_conversation_is_no_attack() -> None:
     chat = [{"role": "user" if i % 2 else "assistant", "content": "Many words of many turns. " * 40} for i in range(2000)]
     template = "{% for m in messages %}{% if m.role == 'user' and 'x' not in m.content %}[{{ m.content | trim }}]{% else %}{{ m.content }}{% endif %}{% endfor %}"
-    assert len(render(template, messages=chat)) > 2_000_000
+    assert len(render(template, {"messages": chat})) > 2_000_000
