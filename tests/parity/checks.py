@@ -46,7 +46,7 @@ def gradients_of(model: torch.nn.Module) -> dict[str, Any]:
     output layer."""
     found: dict[str, Any] = {}
     experts = collections.defaultdict(list)
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         layer, _, leaf = name.partition(".block_sparse_moe.experts.")
         if leaf:  # an expert that no token picked has no gradient
             experts[layer, leaf.split(".")[1]].append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
