@@ -1,7 +1,6 @@
 """The models a person can pick: starters, folders of the models folder, the hub's cache; what each is, what it needs, or why it
 cannot be used. And downloads, one thread each, that can be stopped and go on."""
 
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -156,7 +155,7 @@ def look(path: Path) -> Model:
 
 @lru_cache(512)
 def _look(path: Path, stamp: tuple[Any, ...]) -> dict[str, Any]:
-    from core.auto import ARCHITECTURES
+    from core.auto import ARCHITECTURES, count_parameters
     from core.checkpoints import open_checkpoint
     from core.checkpoints.resolve import resolve
     from core.modeling.configuration import read_config
@@ -167,17 +166,18 @@ def _look(path: Path, stamp: tuple[Any, ...]) -> dict[str, Any]:
         config = read_config(inside)
         model.architecture = printable(str(config.get("model_type") or ""), 40)
         names = [str(name) for name in config.get("architectures") or []]
-        heads = ARCHITECTURES[model.architecture].heads if model.architecture in ARCHITECTURES else ()
+        known = ARCHITECTURES.get(model.architecture)
+        heads = known.heads if known else ()
         usual = "text-generation" if heads[:1] == ("CausalLM",) and not names else "feature-extraction"
         model.task = next((task for end, task in TASKS for name in names if name.endswith(end)), usual)
-        if model.architecture not in ARCHITECTURES:
+        if known is None:
             model.problem = (
                 f"the architecture '{model.architecture}' is not supported yet"
                 if model.architecture
                 else "config.json does not say its model_type"
             )
-        with open_checkpoint(inside) as file:
-            model.parameters = sum(math.prod(file.shape(name)) for name in file.names())
+        open_checkpoint(inside).close()
+        model.parameters = 0 if known is None else count_parameters(config)
         width = {"float32": 4, "float16": 2, "bfloat16": 2}.get(str(config.get("dtype") or config.get("torch_dtype")), QUANTISED)
         model.memory = model.parameters * width
     except (VitrineError, OSError) as error:

@@ -96,6 +96,19 @@ def find_class(model_type: str, kind: str) -> Any:
     return getattr(module, architecture.class_name(kind))
 
 
+def count_parameters(values: dict[str, Any]) -> int:
+    """How many numbers the model of a config.json holds, without making room for them; tied tensors count once."""
+    import torch
+
+    model_type = _model_type(values, "config.json")
+    named = [str(name) for name in values.get("architectures") or ()]
+    config = find_class(model_type, "Config").from_dict(values)
+    architecture = ARCHITECTURES[model_type]
+    kind = next((kind for kind in architecture.heads if architecture.class_name(kind) in named), "Model")
+    with torch.device("meta"):
+        return find_class(model_type, kind)(config).num_parameters()
+
+
 def _model_type(values: dict[str, Any], name: Any) -> str:
     if not (found := values.get("model_type")):
         raise ConfigError(f"{name}: config.json does not say its model_type.")

