@@ -17,7 +17,19 @@ from core.modeling.model import PreTrainedModel
 from core.peft.config import LoraConfig
 from core.peft.lora import ADAPTABLE, LoraLayer, SavedModule
 
-DEFAULT_TARGETS = {"llama": ["q_proj", "v_proj"], "gpt2": ["c_attn"], "bert": ["query", "value"]}
+# What is adapted where nobody says; an architecture that is not here wants to be told, as in peft.
+DEFAULT_TARGETS = {
+    kind: targets.split()
+    for kinds, targets in (
+        ("bert roberta xlm-roberta electra", "query value"),
+        ("deberta-v2", "query_proj value_proj"),
+        ("llama mistral mixtral qwen2 qwen3 gemma gemma2 gemma3_text opt bart", "q_proj v_proj"),
+        ("gpt_neox bloom", "query_key_value"),
+        ("gpt2 gpt_bigcode", "c_attn"),
+        ("t5 mt5", "q v"),
+    )
+    for kind in kinds.split()
+}
 PREFIX = "base_model.model."
 
 

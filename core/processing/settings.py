@@ -95,7 +95,9 @@ def is_number(value: Any) -> bool:
 def locate(name_or_path: str | Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     """The folder of a name, and the options that do not say where to look for it."""
     where = {key: value for key, value in options.items() if key in WHERE}
-    return resolve(str(name_or_path), **where), {key: value for key, value in options.items() if key not in WHERE + MOOT}
+    return resolve(str(name_or_path), weights=False, **where), {
+        key: value for key, value in options.items() if key not in WHERE + MOOT
+    }
 
 
 def read_settings(folder: Path, *parts: str) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def load(
     from core.checkpoints.resolve import resolve
 
     where = {"revision": revision, "subfolder": subfolder, "cache_dir": cache_dir, "token": token}
-    path = resolve(str(name), local_files_only=local_files_only, **where)  # type: ignore[arg-type]
+    path = resolve(str(name), weights=False, local_files_only=local_files_only, **where)  # type: ignore[arg-type]
     path = path / gguf_file if gguf_file else path
     try:
         tokenizer = _from_gguf_file(path, cls, overrides) if path.suffix == ".gguf" else _from_folder(path, cls, overrides)
