@@ -56,6 +56,22 @@ from .models.llama import (
     LlamaForTokenClassification as LlamaForTokenClassification,
     LlamaModel as LlamaModel,
 )
+from .models.t5 import (
+    MT5Config as MT5Config,
+    MT5EncoderModel as MT5EncoderModel,
+    MT5ForConditionalGeneration as MT5ForConditionalGeneration,
+    MT5ForQuestionAnswering as MT5ForQuestionAnswering,
+    MT5ForSequenceClassification as MT5ForSequenceClassification,
+    MT5ForTokenClassification as MT5ForTokenClassification,
+    MT5Model as MT5Model,
+    T5Config as T5Config,
+    T5EncoderModel as T5EncoderModel,
+    T5ForConditionalGeneration as T5ForConditionalGeneration,
+    T5ForQuestionAnswering as T5ForQuestionAnswering,
+    T5ForSequenceClassification as T5ForSequenceClassification,
+    T5ForTokenClassification as T5ForTokenClassification,
+    T5Model as T5Model,
+)
 from .models.vit import (
     ViTConfig as ViTConfig,
     ViTForImageClassification as ViTForImageClassification,

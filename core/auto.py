@@ -30,6 +30,7 @@ class Architecture:
 
 DECODER = ("CausalLM", "SequenceClassification", "TokenClassification")
 ENCODER = ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering")
+SEQ2SEQ = ("ConditionalGeneration", "SequenceClassification", "QuestionAnswering")
 
 ARCHITECTURES: dict[str, Architecture] = {
     # encoders
@@ -37,6 +38,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     # decoders
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
     "llama": Architecture("Llama", DECODER),
+    # encoder-decoders
+    "t5": Architecture("T5", (*SEQ2SEQ, "TokenClassification", "Encoder"), names={"Encoder": "T5EncoderModel"}),
+    "mt5": Architecture("MT5", (*SEQ2SEQ, "TokenClassification", "Encoder"), "t5", {"Encoder": "MT5EncoderModel"}),
     # images
     "vit": Architecture("ViT", ("ImageClassification",)),
     "clip": Architecture(

@@ -74,6 +74,18 @@ class Conv1D(nn.Module):
         return f"nf={self.nf}, nx={self.nx}"
 
 
+class ScaledEmbedding(nn.Embedding):
+    """A table whose vectors are multiplied by `scale`. Vaswani et al. 2017, 3.4."""
+
+    def __init__(self, rows: int, width: int, padding: int | None, scale: float) -> None:
+        super().__init__(rows, width, padding)
+        self.scale = scale
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """(…) -> (…, width); the scale is rounded to the weights' dtype, as it was in training."""
+        return super().forward(ids) * torch.tensor(self.scale, dtype=self.weight.dtype)
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, computed in float32. Zhang & Sennrich 2019."""
 

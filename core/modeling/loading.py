@@ -132,7 +132,7 @@ def _gguf_name(model: PreTrainedModel, name: str) -> str | None:
 
 def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, ignore_sizes: bool) -> list[str]:
     """Put the tensors into the model; the names of heads that were made new."""
-    tied = model._tied_weights_keys if model.config.tie_word_embeddings else {}
+    tied = model.tied_weights()
     for name, source in tied.items():
         if source not in state and name in state:
             state[source] = state[name]
@@ -173,7 +173,7 @@ def save(model: PreTrainedModel, folder: Path, max_shard_size: int | str) -> Non
     from core.checkpoints.safetensors_io import save as save_tensors
 
     folder.mkdir(parents=True, exist_ok=True)
-    tied = model._tied_weights_keys if model.config.tie_word_embeddings else {}
+    tied = model.tied_weights()
     tensors = {name: t.detach().contiguous() for name, t in model.state_dict().items() if name not in tied}
     model.config.architectures = [type(model).__name__]
     model.config.dtype = str(model.dtype).removeprefix("torch.")

@@ -52,9 +52,14 @@ class PreTrainedModel(nn.Module):
 
     @contextmanager
     def watching(
-        self, attentions: bool | None, hidden_states: bool | None, head_mask: torch.Tensor | None, layers: int
+        self,
+        attentions: bool | None,
+        hidden_states: bool | None,
+        head_mask: torch.Tensor | None,
+        layers: int,
+        cross_attn_head_mask: torch.Tensor | None = None,
     ) -> Iterator[Callable[[torch.Tensor], dict[str, Any]]]:
-        """The taps behind `output_attentions`, `output_hidden_states` and `head_mask` of one forward.
+        """The taps behind `output_attentions`, `output_hidden_states` and the head masks of one forward.
 
         Yields a function from the last hidden state to the output's fields (None where not asked for).
         """
@@ -69,6 +74,8 @@ class PreTrainedModel(nn.Module):
         sets = [seen] if record else []
         if head_mask is not None:
             sets.append(head_mask_taps(head_mask, layers))
+        if cross_attn_head_mask is not None:
+            sets.append(head_mask_taps(cross_attn_head_mask, layers, "cross.pattern"))
 
         def fields(last: torch.Tensor) -> dict[str, Any]:
             return {
@@ -170,9 +177,8 @@ class PreTrainedModel(nn.Module):
         if rows == old.num_embeddings:
             return old
         deviation = None if mean_resizing else getattr(self.config, "initializer_range", 0.02)
-        new = nn.Embedding(rows, old.embedding_dim, old.padding_idx, _weight=resized(old.weight, rows, deviation))
-        new.weight.requires_grad_(old.weight.requires_grad)
-        self.set_input_embeddings(new)
+        old.weight = nn.Parameter(resized(old.weight, rows, deviation), old.weight.requires_grad)
+        old.num_embeddings = rows
         if (output := self.get_output_embeddings()) is not None:
             resize_output(output, rows, deviation)
             for name, shared in self._tied_weights_keys.items():
@@ -181,7 +187,7 @@ class PreTrainedModel(nn.Module):
                     setattr(self.get_submodule(module), leaf, output.bias)
         self.config.vocab_size = rows
         self.tie_weights()
-        return new
+        return old
 
     @property
     def device(self) -> torch.device:
@@ -197,12 +203,15 @@ class PreTrainedModel(nn.Module):
         """How many numbers it holds; tied tensors count once."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
 
+    def tied_weights(self) -> dict[str, str]:
+        """The parameters that share a tensor as this model is configured: own name -> name of the tensor it shares."""
+        return self._tied_weights_keys if self.config.tie_word_embeddings else {}
+
     def tie_weights(self) -> None:
         """Make tied parameters one tensor, where the configuration says so."""
-        if self.config.tie_word_embeddings:
-            for name, source in self._tied_weights_keys.items():
-                module, _, leaf = name.rpartition(".")
-                setattr(self.get_submodule(module), leaf, self.get_parameter(source))
+        for name, source in self.tied_weights().items():
+            module, _, leaf = name.rpartition(".")
+            setattr(self.get_submodule(module), leaf, self.get_parameter(source))
 
     def init_weights(self, prefixes: tuple[str, ...] = ("",)) -> None:
         """Random weights for modules whose name begins with one of the prefixes: normal of `initializer_range`, zero

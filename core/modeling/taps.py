@@ -1,8 +1,10 @@
 """Parameter-free taps at named places of a model, each recording what passes or replacing it.
 
 Places, by layer: resid_pre q k v scores pattern z head_out attn_out resid_mid mlp_act mlp_out resid_post; once a model:
-embed, final_norm, logits (layer None). Those of cross-attention stand under `cross.`: `cross.pattern`. In post-norm blocks
-(BERT) resid_mid and resid_post are what leaves the LayerNorm.
+embed, final_norm, logits (layer None). Those of cross-attention stand under `cross.`: `cross.pattern`; resid_mid comes after it.
+Of an encoder-decoder the plain names are the decoder's, and the encoder's stand under `encoder.`: `encoder.pattern`,
+`encoder.embed`; an encoder that is called by itself has the plain names. In post-norm blocks (BERT) resid_mid and resid_post are
+what leaves the LayerNorm.
 
     taps = Taps(record={"pattern": [0, 3], "resid_post": None})     # None: every layer
     model(ids, taps=taps)
@@ -62,6 +64,22 @@ class Taps:
         return Taps(self.record, self.replace)
 
 
+class _Under(Taps):
+    """A set as seen from a part of the model whose places stand under a prefix."""
+
+    def __init__(self, taps: Taps, prefix: str) -> None:
+        self._taps, self._prefix = taps, prefix
+
+    def wants(self, name: str, layer: int | None) -> bool:
+        return self._taps.wants(self._prefix + name, layer)
+
+    def visit(self, name: str, layer: int | None, value: torch.Tensor) -> torch.Tensor:
+        return self._taps.visit(self._prefix + name, layer, value)
+
+    def again(self) -> Taps:
+        return _Under(self._taps.again(), self._prefix)
+
+
 _active: ContextVar[tuple[Taps, ...]] = ContextVar("taps", default=())
 
 
@@ -80,6 +98,16 @@ def tapped(*sets: Taps) -> Iterator[None]:
         _active.reset(token)
 
 
+@contextmanager
+def under(prefix: str) -> Iterator[None]:
+    """For the sets in force, the places visited inside stand under this prefix."""
+    token = _active.set(tuple(_Under(taps, prefix) for taps in _active.get()))
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
 def wanted(name: str, layer: int | None = None) -> bool:
     """Whether any active set asks for this place."""
     return any(taps.wants(name, layer) for taps in _active.get())
@@ -92,7 +120,7 @@ def tap(name: str, layer: int | None, value: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def head_mask_taps(head_mask: torch.Tensor, layers: int) -> Taps:
+def head_mask_taps(head_mask: torch.Tensor, layers: int, place: str = "pattern") -> Taps:
     """`head_mask` (heads,), (layers, heads) or (layers, batch, heads, q, k): 1 keeps a head, 0 silences it."""
     if head_mask.dim() == 1:
         head_mask = head_mask.expand(layers, -1)
@@ -102,4 +130,4 @@ def head_mask_taps(head_mask: torch.Tensor, layers: int) -> Taps:
     def masking(layer: int) -> Replace:
         return lambda pattern: pattern * head_mask[layer].to(pattern)
 
-    return Taps(replace={("pattern", layer): masking(layer) for layer in range(layers)})
+    return Taps(replace={(place, layer): masking(layer) for layer in range(layers)})

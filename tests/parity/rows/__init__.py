@@ -3,6 +3,7 @@
 from rows.decoders import ROWS as DECODERS
 from rows.encoders import ROWS as ENCODERS
 from rows.senses import ROWS as SENSES_ROWS
+from rows.seq2seq import ROWS as SEQ2SEQ_ROWS
 
 TEXT_ROWS = DECODERS + ENCODERS
-ALL_ROWS = TEXT_ROWS + SENSES_ROWS
+ALL_ROWS = TEXT_ROWS + SENSES_ROWS + SEQ2SEQ_ROWS
