@@ -23,6 +23,13 @@ from .generation import (
 from .modeling.configuration import PreTrainedConfig as PreTrainedConfig
 from .modeling.model import PreTrainedModel as PreTrainedModel
 from .modeling.taps import Taps as Taps
+from .models.bart import (
+    BartConfig as BartConfig,
+    BartForConditionalGeneration as BartForConditionalGeneration,
+    BartForQuestionAnswering as BartForQuestionAnswering,
+    BartForSequenceClassification as BartForSequenceClassification,
+    BartModel as BartModel,
+)
 from .models.bert import (
     BertConfig as BertConfig,
     BertForMaskedLM as BertForMaskedLM,
@@ -56,6 +63,18 @@ from .models.llama import (
     LlamaForTokenClassification as LlamaForTokenClassification,
     LlamaModel as LlamaModel,
 )
+from .models.marian import (
+    MarianConfig as MarianConfig,
+    MarianMTModel as MarianMTModel,
+    MarianModel as MarianModel,
+)
+from .models.mbart import (
+    MBartConfig as MBartConfig,
+    MBartForConditionalGeneration as MBartForConditionalGeneration,
+    MBartForQuestionAnswering as MBartForQuestionAnswering,
+    MBartForSequenceClassification as MBartForSequenceClassification,
+    MBartModel as MBartModel,
+)
 from .models.t5 import (
     MT5Config as MT5Config,
     MT5EncoderModel as MT5EncoderModel,
@@ -82,6 +101,12 @@ from .models.wav2vec2 import (
     Wav2Vec2ForCTC as Wav2Vec2ForCTC,
     Wav2Vec2ForSequenceClassification as Wav2Vec2ForSequenceClassification,
     Wav2Vec2Model as Wav2Vec2Model,
+)
+from .models.whisper import (
+    WhisperConfig as WhisperConfig,
+    WhisperForAudioClassification as WhisperForAudioClassification,
+    WhisperForConditionalGeneration as WhisperForConditionalGeneration,
+    WhisperModel as WhisperModel,
 )
 from .tokenization.auto import (
     AutoTokenizer as AutoTokenizer,

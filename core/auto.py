@@ -41,6 +41,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     # encoder-decoders
     "t5": Architecture("T5", (*SEQ2SEQ, "TokenClassification", "Encoder"), names={"Encoder": "T5EncoderModel"}),
     "mt5": Architecture("MT5", (*SEQ2SEQ, "TokenClassification", "Encoder"), "t5", {"Encoder": "MT5EncoderModel"}),
+    "bart": Architecture("Bart", SEQ2SEQ),
+    "mbart": Architecture("MBart", SEQ2SEQ),
+    "marian": Architecture("Marian", ("ConditionalGeneration",), names={"ConditionalGeneration": "MarianMTModel"}),
     # images
     "vit": Architecture("ViT", ("ImageClassification",)),
     "clip": Architecture(
@@ -51,6 +54,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         "CLIPVision", ("ImageProjection",), "clip", {"ImageProjection": "CLIPVisionModelWithProjection"}
     ),
     # speech
+    "whisper": Architecture(
+        "Whisper", ("SpeechSeq2Seq", "AudioClassification"), names={"SpeechSeq2Seq": "WhisperForConditionalGeneration"}
+    ),
     "wav2vec2": Architecture(
         "Wav2Vec2", ("CTC", "AudioClassification"), names={"AudioClassification": "Wav2Vec2ForSequenceClassification"}
     ),

@@ -149,7 +149,8 @@ def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, 
     complete = type(model).__name__ in (model.config.architectures or ())
     base = "" if model.base_model is model else f"{model.base_model_prefix}."
     optional = tuple(base + prefix for prefix in model._optional)
-    lost = [name for name in missing if not (name.startswith(optional) or (model.in_head(name) and not complete))]
+    buffers = {name for name, _ in model.named_buffers()}
+    lost = [n for n in missing if not (n.startswith(optional) or n in buffers or (model.in_head(n) and not complete))]
     if lost and not ignore_sizes:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise CheckpointError(
@@ -160,8 +161,8 @@ def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, 
         like = next(iter(state.values())).dtype if state else torch.float32
         for name in missing:
             module, _, leaf = name.rpartition(".")
-            empty = torch.nn.Parameter(torch.empty(own[name].shape, dtype=like))
-            setattr(model.get_submodule(module), leaf, empty)
+            fresh = torch.zeros(own[name].shape, dtype=like)
+            setattr(model.get_submodule(module), leaf, fresh if name in buffers else torch.nn.Parameter(fresh))
         with torch.no_grad():
             model.init_weights(tuple({f"{name.rpartition('.')[0]}." for name in missing}))
     model.tie_weights()

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
 from core.modeling.layers import Conv1D, RMSNorm
+from core.modeling.positions import Sinusoids
 from core.modeling.taps import Taps, active, head_mask_taps, tapped
 
 
@@ -220,7 +221,9 @@ class PreTrainedModel(nn.Module):
         for name, module in self.named_modules():
             if not f"{name}.".startswith(prefixes):
                 continue
-            if isinstance(module, nn.Linear | nn.Embedding | Conv1D):
+            if isinstance(module, Sinusoids):
+                module.reset_parameters()
+            elif isinstance(module, nn.Linear | nn.Embedding | Conv1D):
                 nn.init.normal_(module.weight, std=deviation)
                 padding = getattr(module, "padding_idx", None)
                 if padding is not None:
@@ -289,9 +292,9 @@ class PreTrainedModel(nn.Module):
         if self._generation_config is None:
             from core.generation import GenerationConfig
 
-            names = ("bos_token_id", "eos_token_id", "pad_token_id")
+            names = GenerationConfig.knobs().keys() - {"use_cache"}  # which a configuration saved in training may deny
             values = {name: getattr(self.config, name, None) for name in names}
-            self._generation_config = GenerationConfig(**{k: v for k, v in values.items() if v is not None})
+            self._generation_config = GenerationConfig.from_dict(values)
         return self._generation_config
 
     @generation_config.setter

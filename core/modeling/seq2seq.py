@@ -10,7 +10,7 @@ from core.errors import ConfigError
 from core.modeling.heads import Head, inner
 from core.modeling.losses import classification_loss, token_loss
 from core.modeling.masks import Mask, make_mask
-from core.modeling.model import PreTrainedModel, keep_logits
+from core.modeling.model import PreTrainedModel, default_positions, keep_logits
 from core.modeling.outputs import (
     BaseModelOutputWithPastAndCrossAttentions,
     BaseModelOutputWithPooling,
@@ -54,13 +54,17 @@ class Seq2Seq(PreTrainedModel):
         """The same under the name that collators ask for."""
         return self.shift_right(labels)
 
-    def decoder_prompt(self, encoded: Any, config: Any) -> torch.Tensor:
-        """What a decoder that nobody gave a prompt begins with (batch, tokens), by the generation config."""
+    def decoder_prompt(self, encoded: Any, config: Any, given: torch.Tensor | None = None) -> torch.Tensor:
+        """What the decoder goes on from (batch, tokens): the start token that the generation config names, then what the caller gave,
+        unless that begins so itself."""
         start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
         if start is None:
             raise ConfigError("Neither decoder_start_token_id nor bos_token_id is set: pass decoder_input_ids.")
         states = encoded.last_hidden_state
-        return torch.full((states.shape[0], 1), start, dtype=torch.long, device=states.device)
+        begin = torch.full((states.shape[0], 1), start, dtype=torch.long, device=states.device)
+        if given is None:
+            return begin
+        return given if bool((given[:, 0] == start).any()) else torch.cat([begin, given.to(begin.device)], 1)
 
     def tied_weights(self) -> dict[str, str]:
         """The stacks' tables are `shared` where there is one, the layer over the vocabulary is the decoder's table."""
@@ -95,10 +99,18 @@ class Stack(PreTrainedModel):
     blocks_name: ClassVar[str] = "layers"
     norm_name: ClassVar[str] = "layer_norm"  # a stack without one ends where its last layer does
     layerdrop: float = 0.0
+    longest: int | None = None  # tokens, where positions come from a table
 
-    def embed(self, words: torch.Tensor, past: int) -> torch.Tensor:
-        """words (batch, tokens, width), the first of them `past` tokens into the text -> what the first layer reads."""
+    def embed(self, words: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """words (batch, tokens, width), positions (batch or 1, tokens) -> what the first layer reads."""
         return words
+
+    def check_length(self, tokens: int) -> None:
+        """Raise ConfigError for a text that the table of positions does not reach."""
+        if self.longest is not None and tokens > self.longest:
+            raise ConfigError(
+                f"The text has {tokens} tokens, {type(self).__name__} has positions for {self.longest}: shorten it."
+            )
 
     def masks(self, mask: Mask, queries: int, keys: int) -> Mask:
         """The mask of self-attention with a position scheme's bias on top."""
@@ -131,7 +143,8 @@ class EncoderStack(Stack):
     ) -> Any:
         """input_ids (batch, tokens) or inputs_embeds (batch, tokens, width) -> last_hidden_state (batch, tokens, width)."""
         words = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        x = tap("embed", None, self.embed(words, 0))
+        self.check_length(words.shape[1])
+        x = tap("embed", None, self.embed(words, default_positions(0, words.shape[1], words.device)))
         mask = self.masks(make_mask(attention_mask, x, x.shape[1], causal=False), x.shape[1], x.shape[1])
         layers = len(getattr(self, self.blocks_name))
         with self.watching(output_attentions, output_hidden_states, head_mask, layers) as seen:
@@ -159,13 +172,16 @@ class DecoderStack(Stack):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        position_ids: torch.LongTensor | None = None,
     ) -> Any:
         """input_ids (batch, tokens) or inputs_embeds (batch, tokens, width), encoder_hidden_states (batch, source tokens, width) ->
         last_hidden_state (batch, tokens, width)."""
         words = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         cache = self.make_cache(past_key_values, use_cache)
         past, length = cache.get_seq_length() if cache is not None else 0, words.shape[1]
-        x = tap("embed", None, self.embed(words, past))
+        self.check_length(past + length)
+        positions = default_positions(past, length, words.device) if position_ids is None else position_ids
+        x = tap("embed", None, self.embed(words, positions))
         mask = self.masks(make_mask(attention_mask, x, past + length, causal=True), length, past + length)
         encoded = encoder_hidden_states
         encoded_mask = Mask() if encoded is None else make_mask(encoder_attention_mask, x, encoded.shape[1], causal=False)
@@ -177,8 +193,6 @@ class DecoderStack(Stack):
 
 class EncoderDecoder(Seq2Seq):
     """The trunk: `encoder` and `decoder`, made by a subclass."""
-
-    head_mask_for_both: ClassVar[bool] = False  # whether a head_mask alone holds for the decoder too, if it has as many layers
 
     def default_target(self, input_ids: torch.Tensor | None) -> torch.Tensor:
         """What the decoder reads where nobody says."""
@@ -206,33 +220,43 @@ class EncoderDecoder(Seq2Seq):
     ) -> Any:
         """The source as input_ids (batch, source tokens), inputs_embeds (batch, source tokens, width) or encoder_outputs (states first),
         the target as decoder_input_ids (batch, tokens) or decoder_inputs_embeds -> last_hidden_state (batch, tokens, width)."""
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self.default_target(input_ids)  # type: ignore[assignment]
-        if decoder_head_mask is None and self.head_mask_for_both and len(self.encoder.block) == len(self.decoder.block):
-            decoder_head_mask = head_mask
+        source = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "head_mask": head_mask,
+            "inputs_embeds": inputs_embeds,
+        }
+        target = {
+            "input_ids": decoder_input_ids,
+            "attention_mask": decoder_attention_mask,
+            "encoder_attention_mask": attention_mask,
+            "head_mask": decoder_head_mask,
+            "cross_attn_head_mask": cross_attn_head_mask,
+            "past_key_values": past_key_values,
+            "inputs_embeds": decoder_inputs_embeds,
+            "use_cache": use_cache,
+        }
         inside = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
-        encoded = self.encoded(
-            encoder_outputs,
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            **inside,
+        return self.run(encoder_outputs, source, target, inside).packed(self.wants_dict(return_dict))
+
+    def run(
+        self, encoder_outputs: Any, source: dict[str, Any], target: dict[str, Any], inside: dict[str, Any]
+    ) -> Seq2SeqModelOutput:
+        """Both stacks with their inputs; `inside` is what to show of either."""
+        if target["input_ids"] is None and target["inputs_embeds"] is None:
+            target["input_ids"] = self.default_target(source.get("input_ids"))
+        encoded = self.encoded(encoder_outputs, **source, **inside)
+        decoded = self.decoder(encoder_hidden_states=encoded.last_hidden_state, return_dict=True, **target, **inside)
+        return Seq2SeqModelOutput(
+            decoded.last_hidden_state,
+            decoded.past_key_values,
+            decoded.hidden_states,
+            decoded.attentions,
+            decoded.cross_attentions,
+            encoded.last_hidden_state,
+            encoded.get("hidden_states"),
+            encoded.get("attentions"),
         )
-        decoded = self.decoder(
-            input_ids=decoder_input_ids,
-            attention_mask=decoder_attention_mask,
-            encoder_hidden_states=encoded.last_hidden_state,
-            encoder_attention_mask=attention_mask,
-            head_mask=decoder_head_mask,
-            cross_attn_head_mask=cross_attn_head_mask,
-            past_key_values=past_key_values,
-            inputs_embeds=decoder_inputs_embeds,
-            use_cache=use_cache,
-            return_dict=True,
-            **inside,
-        )
-        return joined(decoded, encoded).packed(self.wants_dict(return_dict))
 
     def encoded(self, given: Any, **source: Any) -> ModelOutput:
         """The encoder's output: the caller's (an output, or a tuple of states, hidden states and attentions), or computed."""
@@ -242,20 +266,6 @@ class EncoderDecoder(Seq2Seq):
             return given
         last, hidden, attentions = (*given, None, None)[:3]
         return BaseModelOutputWithPooling(last, None, hidden, attentions)
-
-
-def joined(decoded: BaseModelOutputWithPastAndCrossAttentions, encoded: Any) -> Seq2SeqModelOutput:
-    """The outputs of both stacks as one."""
-    return Seq2SeqModelOutput(
-        decoded.last_hidden_state,
-        decoded.past_key_values,
-        decoded.hidden_states,
-        decoded.attentions,
-        decoded.cross_attentions,
-        encoded.last_hidden_state,
-        encoded.get("hidden_states"),
-        encoded.get("attentions"),
-    )
 
 
 class ConditionalHead(Head, Seq2Seq):

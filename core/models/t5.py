@@ -195,7 +195,7 @@ class T5Stack(Stack):
         self.final_layer_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
         self.dropout = nn.Dropout(config.dropout_rate)
 
-    def embed(self, words: torch.Tensor, past: int) -> torch.Tensor:
+    def embed(self, words: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Positions are not added: they are in the scores."""
         return self.dropout(words)
 
@@ -225,13 +225,17 @@ class T5Decoder(T5Stack, DecoderStack, T5PreTrainedModel):
 class T5Model(EncoderDecoder, T5PreTrainedModel):
     """Encoder and decoder without a head."""
 
-    head_mask_for_both = True
-
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
         self.shared = nn.Embedding(config.vocab_size, config.d_model)
         self.encoder, self.decoder = T5Encoder(config), T5Decoder(config)
         self.post_init()
+
+    def run(self, encoder_outputs: Any, source: dict[str, Any], target: dict[str, Any], inside: dict[str, Any]) -> Any:
+        """A head_mask alone holds for the decoder too, where it has as many layers."""
+        if target["head_mask"] is None and self.config.num_layers == self.config.num_decoder_layers:
+            target["head_mask"] = source["head_mask"]
+        return super().run(encoder_outputs, source, target, inside)
 
 
 class T5EncoderModel(T5PreTrainedModel):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import transformers
 from checks import INNER, compare_gradients
-from support import Row, close, labels_for, pair
+from support import CHECKED, Row, close, labels_for, pair
 
 import core
 from core.auto import ARCHITECTURES
@@ -18,6 +18,7 @@ ENCODER_ALONE = ("Encoder", "TokenClassification", "AudioClassification")
 def source_of(row: Row, padding: str = "right") -> tuple[dict[str, Any], torch.Tensor]:
     """What the encoder reads, two rows, the second padded where that can be; which of its states count."""
     torch.manual_seed(1)
+    eos, pad = row.values.get("eos_token_id", 2), row.values.get("pad_token_id", 1)
     if row.model_type == "whisper":
         frames = row.values["max_source_positions"]
         return {"input_features": torch.randn(2, row.values["num_mel_bins"], 2 * frames)}, torch.ones(2, frames).bool()
@@ -25,8 +26,8 @@ def source_of(row: Row, padding: str = "right") -> tuple[dict[str, Any], torch.T
     mask = torch.ones(2, 11, dtype=torch.long)
     mask[1, slice(8, None) if padding == "right" else slice(0, 3)] = 0
     if row.head == "SequenceClassification":  # the reference wants as many ends in each text
-        ids[:, 4], ids[0, 10], ids[1, 7] = (row.values["eos_token_id"],) * 3
-    ids[mask == 0] = row.values["pad_token_id"]
+        ids[:, 4], ids[0, 10], ids[1, 7] = (eos,) * 3
+    ids[mask == 0] = pad
     return {"input_ids": ids, "attention_mask": mask}, mask.bool()
 
 
@@ -102,14 +103,15 @@ def embeddings_given(row: Row) -> None:
     target = torch.randint(5, row.values["vocab_size"], (2, 7))
     given = []
     for model in (ours, reference):
-        # the reference's Marian scales outside its table
-        scale = ours.config.d_model**0.5 if row.model_type == "marian" and ours.config.scale_embedding else 1.0
+        # ours takes what its table gives; the reference's Marian scales outside of it, in the decoder also what it is given
+        outside = model is reference and row.model_type == "marian" and ours.config.scale_embedding
+        scale = ours.config.d_model**0.5 if outside else 1.0
         table = model.get_input_embeddings()
         own = dict(inputs)
         if "input_ids" in own:
             own["inputs_embeds"] = table(own.pop("input_ids")).detach() * scale
         if row.head not in ENCODER_ALONE:
-            own["decoder_inputs_embeds"] = table(target).detach() * scale
+            own["decoder_inputs_embeds"] = table(target).detach()
         given.append(own)
     compare(row, ours(**given[0]), reference(**given[1]), real)
 
@@ -272,18 +274,56 @@ def logits_to_keep(row: Row) -> None:
     close(model(**inputs, logits_to_keep=2).logits, model(**inputs).logits[:, -2:])
 
 
+def both_generate(row: Row, **options: Any) -> None:
+    """The reference's tokens and ours are the same, the encoder's source padded on either side."""
+    reference, ours, _ = pair(row)
+    for padding in ("right", "left"):
+        source, _ = source_of(row, padding)
+        torch.manual_seed(5)
+        expected = transformers.GenerationMixin.generate(reference, **source, **options)
+        torch.manual_seed(5)
+        found = ours.generate(**source, **options)
+        assert found.tolist() == expected.tolist()
+        CHECKED["tokens written"] += found.numel()
+
+
+def greedy_tokens(row: Row) -> None:
+    """Token by token: from the start token; from a prompt; to an end; first and last token forced, others forbidden."""
+    size = row.values["vocab_size"]
+    plain = {"do_sample": False, "eos_token_id": None, "forced_eos_token_id": None, "max_new_tokens": 8}
+    if row.model_type == "whisper":  # in the reference the model, not the loop, knows its start
+        plain["decoder_input_ids"] = torch.full((2, 1), 4)
+    both_generate(row, **plain)
+    both_generate(row, **plain | {"decoder_input_ids": torch.randint(5, size, (2, 3))})
+    both_generate(row, **plain | {"eos_token_id": list(range(5, size, 2)), "use_cache": False})
+    both_generate(row, **plain | {"suppress_tokens": list(range(5, size, 2)), "begin_suppress_tokens": list(range(4, size, 4))})
+    both_generate(row, **plain | {"forced_bos_token_id": 9, "forced_eos_token_id": 11, "repetition_penalty": 1.3})
+    first = pair(row)[1].generate(**source_of(row)[0], **plain)
+    banned = [[int(first[0, 2])], [int(first[0, 3]), int(first[0, 4])], [7, 8, 9]]
+    both_generate(row, **plain | {"bad_words_ids": banned})
+
+
+def sampled_tokens(row: Row) -> None:
+    """The same draws from the same seed, several answers to a source."""
+    options = {
+        "do_sample": True,
+        "num_return_sequences": 3,
+        "max_new_tokens": 6,
+        "top_k": 20,
+        "temperature": 1.4,
+        "eos_token_id": None,
+    }
+    if row.model_type == "whisper":
+        options["decoder_input_ids"] = torch.full((2, 1), 4)
+    both_generate(row, **options)
+
+
 def checks_of(row: Row) -> list[Callable[[Row], None]]:
     """Those that make sense for a row."""
-    found = [
-        same_outputs,
-        changed_fields_are_noticed,
-        embeddings_given,
-        tuples,
-        head_masks,
-        gradient_checkpointing,
-        resized_vocabulary,
-        saved_for_the_reference,
-    ]
+    found = [same_outputs, changed_fields_are_noticed, tuples, head_masks, gradient_checkpointing, saved_for_the_reference]
+    if row.head == "AudioClassification":  # no text in it
+        return found
+    found += [embeddings_given, resized_vocabulary]
     if row.model_type != "whisper":
         found.append(left_padding)
     if row.head not in ENCODER_ALONE:
@@ -291,5 +331,5 @@ def checks_of(row: Row) -> list[Callable[[Row], None]]:
     if row.head not in ("Model", "Encoder"):
         found.append(heads_swapped)
     if row.head in WRITES:
-        found += [cache_and_chunks, logits_to_keep]
+        found += [cache_and_chunks, logits_to_keep, greedy_tokens, sampled_tokens]
     return [check for check in found if check.__name__ not in row.without]

@@ -22,6 +22,47 @@ T5: dict[str, Any] = {
 # the reference ties the output layer in any case, and takes this field for whether it scales
 T5_V1_1 = T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_decoder_layers": 3}
 
+BART: dict[str, Any] = {
+    "vocab_size": 99,
+    "d_model": 36,
+    "encoder_layers": 3,
+    "encoder_attention_heads": 6,
+    "encoder_ffn_dim": 50,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 44,
+    "max_position_embeddings": 20,
+    "num_labels": 2,
+}
+MARIAN = BART | {
+    "scale_embedding": True,
+    "activation_function": "swish",
+    "pad_token_id": 98,
+    "eos_token_id": 0,
+    "bos_token_id": None,
+    "decoder_start_token_id": 98,
+    "forced_eos_token_id": 0,
+}
+WHISPER: dict[str, Any] = {
+    "vocab_size": 99,
+    "num_mel_bins": 7,
+    "d_model": 36,
+    "encoder_layers": 3,
+    "encoder_attention_heads": 6,
+    "encoder_ffn_dim": 50,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 44,
+    "max_source_positions": 13,
+    "max_target_positions": 24,
+    "pad_token_id": 3,
+    "bos_token_id": 4,
+    "eos_token_id": 3,
+    "decoder_start_token_id": 4,
+    "begin_suppress_tokens": [],
+    "classifier_proj_size": 17,
+}
+
 
 def row(
     model_type: str, head: str, what: str, values: dict[str, Any], changes: dict[str, Any] | None = None, *without: str
@@ -39,6 +80,7 @@ def heads(model_type: str, values: dict[str, Any], *kinds: str) -> list[Row]:
 
 
 T5_HEADS = ("Model", "Encoder", "SequenceClassification", "TokenClassification", "QuestionAnswering")
+BART_HEADS = ("Model", "SequenceClassification", "QuestionAnswering")
 
 ROWS: list[Row] = [
     row(
@@ -58,4 +100,42 @@ ROWS: list[Row] = [
     row("mt5", "ConditionalGeneration", "plain", T5 | {"feed_forward_proj": "gated-gelu"}, {"scale_decoder_outputs": True}),
     *heads("t5", T5, *T5_HEADS),
     *heads("mt5", T5_V1_1, *T5_HEADS),
+    row(
+        "bart",
+        "ConditionalGeneration",
+        "plain",
+        BART,
+        {"activation_function": "relu", "decoder_start_token_id": 5, "scale_embedding": True},
+    ),
+    row("bart", "ConditionalGeneration", "scaled", BART | {"scale_embedding": True, "activation_function": "gelu_new"}),
+    *heads("bart", BART, *BART_HEADS),
+    row(
+        "mbart",
+        "ConditionalGeneration",
+        "scaled",
+        BART | {"scale_embedding": True},
+        {"scale_embedding": False, "pad_token_id": 7},
+    ),
+    *heads("mbart", BART, *BART_HEADS),
+    row(
+        "marian",
+        "ConditionalGeneration",
+        "plain",
+        MARIAN,
+        {"scale_embedding": False, "activation_function": "gelu", "pad_token_id": 7},
+    ),
+    row("marian", "Model", "no head", MARIAN | {"scale_embedding": False}),
+    row(
+        "marian",
+        "ConditionalGeneration",
+        "two vocabularies",
+        MARIAN | {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 99, "tie_word_embeddings": False},
+        {},
+        # the reference resizes the encoder's vocabulary alone; ours says that there are two
+        "resized_vocabulary",
+    ),
+    row("whisper", "SpeechSeq2Seq", "plain", WHISPER, {"activation_function": "relu", "decoder_start_token_id": 5}),
+    row("whisper", "Model", "no head", WHISPER),
+    row("whisper", "AudioClassification", "three labels", WHISPER | {"num_labels": 3}),
+    row("whisper", "AudioClassification", "all layers weighed", WHISPER | {"num_labels": 3, "use_weighted_layer_sum": True}),
 ]
