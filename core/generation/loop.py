@@ -12,8 +12,8 @@ from core.generation.config import FACTS, GenerationConfig
 from core.generation.processors import Processor, processors_for
 from core.modeling.cache import Cache
 from core.modeling.model import PreTrainedModel
-from core.modeling.outputs import BaseModelOutputWithPooling, ModelOutput
-from core.modeling.seq2seq import Seq2Seq
+from core.modeling.outputs import ModelOutput
+from core.modeling.seq2seq import Seq2Seq, encoder_output
 
 # what a decoder that answers an encoder may be given besides the parameters
 ANSWERED = ("input_ids", "input_features", "inputs_embeds", "encoder_outputs", "decoder_input_ids", "decoder_attention_mask")
@@ -162,7 +162,8 @@ def answer_prompt(
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
     """The decoder's prompt and its mask, and the encoder's states (batch, source tokens, width) with their mask, computed in evaluation
     mode unless they are given."""
-    name, mask, encoded = model.main_input_name, given["attention_mask"], given["encoder_outputs"]
+    encoded = None if given["encoder_outputs"] is None else encoder_output(given["encoder_outputs"])
+    name, mask = model.main_input_name, given["attention_mask"]
     training = model.training
     model.eval()
     try:
@@ -173,8 +174,6 @@ def answer_prompt(
                     what, mask = text_prompt(what, mask, config)
                 source = {name: what, "attention_mask": mask, "inputs_embeds": given["inputs_embeds"]}
                 encoded = model.encode(**{key: value.to(model.device) for key, value in source.items() if value is not None})
-            elif not isinstance(encoded, ModelOutput):
-                encoded = BaseModelOutputWithPooling(*encoded[:1])
             target = given["decoder_input_ids"]
             if target is not None and (target.dim() != 2 or target.shape[1] == 0):
                 raise GenerationError(f"decoder_input_ids must have the shape (batch, tokens), not {tuple(target.shape)}.")

@@ -24,7 +24,7 @@ class Head(PreTrainedModel):
 
     trunk: ClassVar[type[PreTrainedModel]]
     trunk_options: ClassVar[dict[str, Any]] = {}
-    output: ClassVar[type[ModelOutput]] = HeadOutput
+    output: ClassVar[Any] = HeadOutput
 
     def __init_subclass__(cls, trunk: type[PreTrainedModel] | None = None, **trunk_options: Any) -> None:
         super().__init_subclass__()

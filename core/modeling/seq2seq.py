@@ -29,11 +29,11 @@ class Seq2Seq(PreTrainedModel):
     embeddings_name = "shared"
     tables_always_shared: ClassVar[bool] = False
 
-    def get_encoder(self) -> nn.Module:
+    def get_encoder(self) -> "Stack":
         """The stack that reads the source."""
         return self.base_model.encoder  # type: ignore[return-value]
 
-    def get_decoder(self) -> nn.Module:
+    def get_decoder(self) -> "Stack":
         """The stack that writes the target."""
         return self.base_model.decoder  # type: ignore[return-value]
 
@@ -95,6 +95,7 @@ class Stack(PreTrainedModel):
     """The encoder or the decoder. A subclass makes the modules, says where they stand and, where it differs, how tokens become
     vectors (`embed`) and what a layer is told besides the hidden states (`masks`)."""
 
+    embed_tokens: nn.Embedding
     embeddings_name = "embed_tokens"
     blocks_name: ClassVar[str] = "layers"
     norm_name: ClassVar[str] = "layer_norm"  # a stack without one ends where its last layer does
@@ -194,6 +195,9 @@ class DecoderStack(Stack):
 class EncoderDecoder(Seq2Seq):
     """The trunk: `encoder` and `decoder`, made by a subclass."""
 
+    encoder: EncoderStack
+    decoder: DecoderStack
+
     def default_target(self, input_ids: torch.Tensor | None) -> torch.Tensor:
         """What the decoder reads where nobody says."""
         raise ConfigError(
@@ -245,8 +249,8 @@ class EncoderDecoder(Seq2Seq):
         """Both stacks with their inputs; `inside` is what to show of either."""
         if target["input_ids"] is None and target["inputs_embeds"] is None:
             target["input_ids"] = self.default_target(source.get("input_ids"))
-        encoded = self.encoded(encoder_outputs, **source, **inside)
-        decoded = self.decoder(encoder_hidden_states=encoded.last_hidden_state, return_dict=True, **target, **inside)
+        encoded = self.encode(**source, **inside) if encoder_outputs is None else encoder_output(encoder_outputs)
+        decoded: Any = self.decoder(encoder_hidden_states=encoded.last_hidden_state, return_dict=True, **target, **inside)
         return Seq2SeqModelOutput(
             decoded.last_hidden_state,
             decoded.past_key_values,
@@ -258,14 +262,10 @@ class EncoderDecoder(Seq2Seq):
             encoded.get("attentions"),
         )
 
-    def encoded(self, given: Any, **source: Any) -> ModelOutput:
-        """The encoder's output: the caller's (an output, or a tuple of states, hidden states and attentions), or computed."""
-        if given is None:
-            return self.encode(**source)
-        if isinstance(given, ModelOutput):
-            return given
-        last, hidden, attentions = (*given, None, None)[:3]
-        return BaseModelOutputWithPooling(last, None, hidden, attentions)
+
+def encoder_output(given: Any) -> Any:
+    """An encoder's output as it is, or made of a tuple: states, hidden states, attentions."""
+    return given if isinstance(given, ModelOutput) else BaseModelOutputWithPooling(given[0], None, *given[1:3])
 
 
 class ConditionalHead(Head, Seq2Seq):
@@ -276,7 +276,7 @@ class ConditionalHead(Head, Seq2Seq):
 
     def make_head(self, config: Any) -> None:
         """One layer over the vocabulary, of the decoder's table's size."""
-        rows = self.get_decoder().embed_tokens.num_embeddings  # type: ignore[union-attr]
+        rows = self.get_decoder().embed_tokens.num_embeddings
         setattr(self, self.output_name, nn.Linear(config.hidden_size, rows, bias=False))
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -210,13 +210,13 @@ class BartDecoder(BartStack, DecoderStack, BartPreTrainedModel):
 class BartModel(EncoderDecoder, BartPreTrainedModel):
     """Encoder and decoder without a head; where the decoder is given nothing it reads the source, shifted to the right."""
 
-    stacks: ClassVar[tuple[type[BartStack], type[BartStack]]] = (BartEncoder, BartDecoder)
+    stacks: ClassVar[tuple[type[EncoderStack], type[DecoderStack]]] = (BartEncoder, BartDecoder)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         if getattr(config, "share_encoder_decoder_embeddings", True):
             self.shared = token_table(config, config.vocab_size)
-        self.encoder, self.decoder = (stack(config) for stack in self.stacks)
+        self.encoder, self.decoder = self.stacks[0](config), self.stacks[1](config)
         self.post_init()
 
     def default_target(self, input_ids: torch.Tensor | None) -> torch.Tensor:
@@ -230,7 +230,7 @@ class BiasedConditionalHead(ConditionalHead):
     def make_head(self, config: Any) -> None:
         """The layer and the constant."""
         super().make_head(config)
-        self.final_logits_bias = nn.Buffer(torch.zeros(1, self.lm_head.out_features))
+        self.final_logits_bias = nn.Buffer(torch.zeros(1, self.get_decoder().embed_tokens.num_embeddings))
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, width) -> (batch, tokens, vocabulary)."""

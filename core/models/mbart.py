@@ -38,7 +38,7 @@ class MBartPreTrainedModel(BartPreTrainedModel):
         """The last token that is no padding, which names the language, comes first; the others follow."""
         pad = self.config.pad_token_id
         ids = ids.masked_fill(ids == -100, pad)
-        language = ids.gather(1, (ids != pad).sum(1, keepdim=True) - 1)
+        language = ids.gather(1, ((ids != pad).sum(1, keepdim=True) - 1).clamp(min=0))
         return torch.cat([language, ids[:, :-1]], 1)
 
 

@@ -11,7 +11,7 @@ from core.errors import ConfigError
 from core.modeling.attention import attend, encoder_pair, merge_heads, split_heads
 from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
-from core.modeling.heads import SpanHead, TokenHead
+from core.modeling.heads import Head, SpanHead, TokenHead
 from core.modeling.layers import RMSNorm, activation
 from core.modeling.masks import Mask
 from core.modeling.outputs import Seq2SeqQuestionAnsweringModelOutput
@@ -118,8 +118,8 @@ class T5MLP(nn.Module):
 
     def __init__(self, config: T5Config, layer: int) -> None:
         super().__init__()
-        self.layer, self.gated = layer, config.is_gated_act
-        for name in ("wi_0", "wi_1") if self.gated else ("wi",):
+        self.layer, self.names = layer, ("wi_0", "wi_1") if config.is_gated_act else ("wi",)
+        for name in self.names:
             setattr(self, name, nn.Linear(config.d_model, config.d_ff, bias=False))
         self.wo = nn.Linear(config.d_ff, config.d_model, bias=False)
         self.act = activation(config.dense_act_fn)
@@ -127,7 +127,8 @@ class T5MLP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, width) -> the same."""
-        inner = self.act(self.wi_0(x)) * self.wi_1(x) if self.gated else self.act(self.wi(x))
+        first, *second = (getattr(self, name)(x) for name in self.names)
+        inner = self.act(first) * second[0] if second else self.act(first)
         return tap("mlp_out", self.layer, self.wo(self.dropout(tap("mlp_act", self.layer, inner))))
 
 
@@ -201,7 +202,7 @@ class T5Stack(Stack):
 
     def masks(self, mask: Mask, queries: int, keys: int) -> Mask:
         """With a bias a head for the bucket of each distance."""
-        table = self.block[0].layer[0].SelfAttention.relative_attention_bias
+        table = self.block[0].layer[0].SelfAttention.relative_attention_bias  # type: ignore[union-attr]
         places = torch.arange(keys, device=table.weight.device)
         distance = places[None, :] - places[keys - queries :, None]
         settings = self.config.relative_attention_num_buckets, self.config.relative_attention_max_distance
@@ -257,7 +258,7 @@ class T5EncoderModel(T5PreTrainedModel):
         return self.encoder(*inputs, **named)
 
 
-class T5Beside(Seq2Seq):
+class T5Beside(Head, Seq2Seq):
     """Heads that stand beside encoder and decoder, not above a trunk with a prefix."""
 
     def __init__(self, config: T5Config) -> None:

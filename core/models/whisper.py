@@ -199,7 +199,7 @@ class WhisperForConditionalGeneration(ConditionalHead, WhisperPreTrainedModel, t
         return torch.full_like(start, known[token])
 
 
-def special_tokens(config: WhisperConfig) -> dict[str, Any]:
+def special_tokens(config: Any) -> dict[str, Any]:
     """Where the published vocabularies keep their special tokens, for checkpoints that do not say: the start, a token a language, translate,
     transcribe, three more, no timestamps."""
     first, multilingual = config.decoder_start_token_id + 1, config.vocab_size >= 51865
