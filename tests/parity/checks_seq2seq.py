@@ -10,6 +10,7 @@ from support import CHECKED, Row, close, labels_for, pair
 
 import core
 from core.auto import ARCHITECTURES
+from core.modeling.taps import Taps
 
 WRITES = ("ConditionalGeneration", "SpeechSeq2Seq")
 ENCODER_ALONE = ("Encoder", "TokenClassification", "AudioClassification")
@@ -167,7 +168,7 @@ def head_masks(row: Row) -> None:
 
 
 def gradient_checkpointing(row: Row) -> None:
-    """The same gradients, a head of the encoder silenced in both passes."""
+    """The same gradients, with a head silenced and a place of the encoder replaced when a layer is computed again too."""
     _, _, folder = pair(row)
     ours = type(pair(row)[1]).from_pretrained(folder)
     inputs, _ = inputs_of(row)
@@ -184,7 +185,8 @@ def gradient_checkpointing(row: Row) -> None:
     for on in (False, True):
         ours.gradient_checkpointing_enable() if on else ours.gradient_checkpointing_disable()
         ours.zero_grad()
-        out = ours(**inputs)
+        place = "mlp_out" if row.head in ENCODER_ALONE else "encoder.mlp_out"
+        out = ours(**inputs, taps=Taps(replace={(place, 1): lambda x: 2 * x.sin()}))
         (out.loss if out.get("loss") is not None else out[0].square().mean()).backward()
         results.append({n: p.grad.clone() for n, p in ours.named_parameters() if p.grad is not None})
     assert results[0].keys() == results[1].keys() and len(results[0]) > 10
@@ -300,6 +302,7 @@ def greedy_tokens(row: Row) -> None:
     both_generate(row, **plain | {"eos_token_id": list(range(5, size, 2)), "use_cache": False})
     both_generate(row, **plain | {"suppress_tokens": list(range(5, size, 2)), "begin_suppress_tokens": list(range(4, size, 4))})
     both_generate(row, **plain | {"forced_bos_token_id": 9, "forced_eos_token_id": 11, "repetition_penalty": 1.3})
+    both_generate(row, **plain | {"forced_bos_token_id": 9, "begin_suppress_tokens": list(range(4, size, 2))})
     first = pair(row)[1].generate(**source_of(row)[0], **plain)
     banned = [[int(first[0, 2])], [int(first[0, 3]), int(first[0, 4])], [7, 8, 9]]
     both_generate(row, **plain | {"bad_words_ids": banned})
