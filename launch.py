@@ -184,6 +184,7 @@ def parser():
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto")
     p.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 or auto")
     p.add_argument("--offline", action="store_true", help="never ask the network")
+    p.add_argument("--supported", action="store_true", help="with `models`: the table of architectures and heads")
     p.add_argument("--skip-install", action="store_true", help="use this interpreter as it is")
     p.add_argument("--quiet", action="store_true", help="print the address only")
     return p
@@ -220,7 +221,7 @@ def run(command, args, rest):
     if command == "test":
         return subprocess.call([sys.executable, "-m", "pytest", *rest], cwd=str(ROOT))
     if command == "models":
-        return list_models()
+        return list_architectures() if args.supported else list_models()
     if command == "doctor":
         return doctor()
     if command == "bench":
@@ -239,12 +240,12 @@ def run(command, args, rest):
 
 
 def fetch_starters(args):
-    """The starter models that are not there yet, with progress; without them the page still opens."""
+    """The starter models that are not there yet, with progress. One that cannot be had stops the start, with the way around it."""
     from core.checkpoints import catalogue
     from core.errors import CheckpointError
 
     for entry in catalogue.load_catalogue().values():
-        if catalogue.installed(entry):
+        if entry.on_demand or catalogue.installed(entry):
             continue
         if os.environ.get("HF_HUB_OFFLINE") == "1":
             print(f"{entry.title} is not here, and the program is offline.", file=sys.stderr)
@@ -258,7 +259,7 @@ def fetch_starters(args):
             catalogue.fetch(entry, None if args.quiet else show)
             print("\r  done              ", flush=True)
         except CheckpointError as error:
-            print(f"\n{error}", file=sys.stderr)
+            raise Stop(f"\n{error} Start again to go on from there, or with --offline to open the page without it.") from error
 
 
 def list_models():
@@ -268,6 +269,17 @@ def list_models():
     for entry in catalogue.load_catalogue().values():
         here = catalogue.installed(entry)
         print(f"{entry.key:24} {entry.task:20} {entry.size_bytes / 1e6:5.0f} MB  {entry.licence:11} {here or 'not here yet'}")
+    return 0
+
+
+def list_architectures():
+    """What of the field the library knows, as a table for a README."""
+    from core.auto import ARCHITECTURES
+
+    print("| model_type | classes |\n| --- | --- |")
+    for model_type, architecture in ARCHITECTURES.items():
+        names = [name for name in architecture.class_names() if not name.endswith("Config")]
+        print(f"| {model_type} | {', '.join(dict.fromkeys(names))} |")
     return 0
 
 

@@ -15,11 +15,12 @@ import gradio as gr
 from gradio.themes import Base
 from starlette.middleware import Middleware
 
-from app.api import attention, runs
+from app.api import attention, models, runs
 from app.guard import LOOPBACK, Credentials, Guard
 from app.tabs import chat as chat_tab
 from app.tabs import embeddings as embeddings_tab
 from app.tabs import inspect as inspect_tab
+from app.tabs import models as models_tab
 from app.tabs import runs as runs_tab
 from app.tabs import train as train_tab
 from app.workbench import Workbench
@@ -57,7 +58,7 @@ def theme() -> Base:
 
 
 def build(workbench: Workbench) -> gr.Blocks:
-    """The page: five tabs, and the ways between them."""
+    """The page: its tabs, and the ways between them."""
     with gr.Blocks(title="Vitrine", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(
             f'<header class="vt-head"><h1>Vitrine</h1><p>Try a transformer, look inside it, fine-tune it: on this machine '
@@ -68,14 +69,16 @@ def build(workbench: Workbench) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Chat", id="chat") as at_chat:
                 chat = chat_tab.build(workbench)
-            with gr.Tab("Embeddings", id="embeddings"):
-                embeddings_tab.build(workbench)
-            with gr.Tab("Inspect", id="inspect"):
+            with gr.Tab("Embeddings", id="embeddings") as at_embeddings:
+                embeddings = embeddings_tab.build(workbench)
+            with gr.Tab("Inspect", id="inspect") as at_inspect:
                 lens = inspect_tab.build(workbench)
             with gr.Tab("Train", id="train") as at_train:
                 train = train_tab.build(workbench)
             with gr.Tab("Runs", id="runs"):
                 listed = runs_tab.build(workbench)
+            with gr.Tab("Models", id="models"):
+                shelf = models_tab.build(workbench)
 
         def look_inside(history: list[dict[str, Any]], model: str) -> tuple[Any, ...]:
             words = "\n".join(message["content"] for message in chat.plain(history)[-2:])
@@ -91,6 +94,19 @@ def build(workbench: Workbench) -> gr.Blocks:
             said = f"Talking to {run['name']}, trained on {run['model']}."
             return gr.Tabs(selected="chat"), run["model"], gr.Dropdown(choices, value=folder), said
 
+        def chat_with_model(event: gr.EventData) -> tuple[Any, ...]:
+            names = workbench.model_names("text-generation")
+            return gr.Tabs(selected="chat"), gr.Dropdown(names, value=str(event.id)), f"Talking to {event.id}."
+
+        def choices(*tasks: str) -> Any:
+            """The usable models of these tasks, as they are now: a fetched one is there without a new start."""
+
+            def names(chosen: str | None) -> Any:
+                found = list(dict.fromkeys(name for task in tasks for name in workbench.model_names(task)))
+                return gr.Dropdown(found, value=chosen or (found[0] if found else None))
+
+            return names
+
         def restore(kept: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
             return kept or []
 
@@ -100,6 +116,15 @@ def build(workbench: Workbench) -> gr.Blocks:
         )
         for view in (train.view, listed.view):
             view.chat(chat_with, None, [tabs, chat.model, chat.adapter, chat.said], **private)
+        shelf.view.chat(chat_with_model, None, [tabs, chat.model, chat.said], **private)
+        for at, widget, tasks in (
+            (at_chat, chat.model, ("text-generation",)),
+            (at_embeddings, embeddings.model, ("feature-extraction",)),
+            (at_inspect, lens.model, inspect_tab.TASKS),
+            (at_train, train.model, ("text-generation",)),
+        ):
+            for event in (at.select, page.load):
+                event(choices(*tasks), widget, widget, **private)
         at_chat.select(chat.refresh, [chat.model, chat.adapter], chat.adapter, **private)
         at_train.select(train.show_data, train.seen, [train.about, train.strip], **private)
         page.load(restore, chat.kept, chat.chat, **private)
@@ -110,7 +135,14 @@ def build(workbench: Workbench) -> gr.Blocks:
 
 def routes(workbench: Workbench) -> list[Any]:
     """All routes of ours."""
-    return [*attention.routes(workbench), *runs.routes(workbench)]
+    return [*attention.routes(workbench), *runs.routes(workbench), *models.routes(workbench)]
+
+
+def port_of(text: str) -> int:
+    """The number in GRADIO_SERVER_PORT. Raises LaunchError where it is no port."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise LaunchError(f"GRADIO_SERVER_PORT is '{text}': it has to be a port from 1 to 65535.")
+    return int(text)
 
 
 def free_port(host: str, wanted: int) -> int:
@@ -143,21 +175,17 @@ def credentials_for(auth: str | None, host: str, share: bool) -> Credentials | N
 def serve(args: Any) -> None:
     """Serve until Ctrl-C or a signal. A training goes on by itself."""
     host = args.listen or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
-    wanted = args.port or int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
+    wanted = args.port or port_of(os.environ.get("GRADIO_SERVER_PORT") or "7860")
     credentials = credentials_for(args.auth, host, args.share)
-    try:
-        port = free_port(host, wanted)
-    except OSError as error:
-        raise LaunchError(f"{host} is not an address of this machine: {error}.") from error
     for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"):
         os.environ.pop(name, None)
     workbench = Workbench(args.device, args.dtype)
     page = build(workbench)
     workbench.jobs.watch()
     guard = Middleware(Guard, host=host, credentials=credentials, shared=args.share)
-    _, url, shared = page.queue(default_concurrency_limit=4).launch(
+    queued = page.queue(default_concurrency_limit=4)
+    settings: dict[str, Any] = dict(
         server_name=host,
-        server_port=port,
         share=args.share,
         inbrowser=False,
         quiet=True,
@@ -172,6 +200,18 @@ def serve(args: Any) -> None:
         max_file_size="200mb",
         app_kwargs={"routes": routes(workbench), "middleware": [guard]},
     )
+    for _ in range(5):  # another program may take the port between the look and the start
+        try:
+            port = free_port(host, wanted)
+        except OSError as error:
+            raise LaunchError(f"{host} is not an address of this machine: {error}.") from error
+        try:
+            _, url, shared = queued.launch(server_port=port, **settings)
+            break
+        except OSError:
+            wanted = port + 1
+    else:
+        raise LaunchError(f"No port from {wanted} on stays free at {host}: choose another with --port.")
     shown = url if host not in ("0.0.0.0", "::") else f"http://{_lan_address()}:{port}/"
     if not args.quiet:
         print(f"device {usable_device(None if args.device == 'auto' else args.device)} · data in {data_dir()}")

@@ -1,6 +1,5 @@
 """What the tabs share: the run store, the models in memory, and who may use them when."""
 
-import json
 import queue
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Any
 import psutil
 
 from app.jobs import Jobs
+from app.shelf import Shelf, look, serves
 from core.checkpoints import catalogue
 from core.errors import AdapterError, VitrineError
 from core.generation import Finished, GenerationConfig, TextDelta
@@ -77,6 +77,7 @@ class Workbench:
         self.device, self.dtype = device, dtype
         self.store = store or Store()
         self.jobs = Jobs(self.store)
+        self.shelf = Shelf()
         self.budget = int(psutil.virtual_memory().total * 0.6)
         self._residents: dict[str, Resident] = {}
         self._loading = threading.Lock()
@@ -84,13 +85,8 @@ class Workbench:
     # ------------------------------------------------------------------ models
 
     def model_names(self, task: str) -> list[str]:
-        """Models on this machine for "text-generation" or "feature-extraction": starters first, then folders of the models folder."""
-        found = [entry.key for entry in catalogue.load_catalogue().values() if entry.task == task and catalogue.installed(entry)]
-        if models_dir().is_dir():
-            for folder in sorted(models_dir().iterdir()):
-                if folder.name not in found and not folder.name.startswith(".") and _task_of(folder) == task:
-                    found.append(folder.name)
-        return found
+        """Models on this machine for "text-generation" or "feature-extraction" that can be used: starters first."""
+        return self.shelf.names(task)
 
     def use(self, name: str | None) -> Resident:
         """The model of this name, loaded once. Raises VitrineError in a sentence; nothing half-loaded stays."""
@@ -127,15 +123,10 @@ class Workbench:
         return Resident(name, model, tokenizer)
 
     def _task(self, name: str, path: Path) -> str:
-        if entry := catalogue.find(name):
-            return entry.task
-        if found := _task_of(path if path.is_dir() else Path(name).expanduser()):
-            return found
-        from core.auto import has_head
         from core.checkpoints.resolve import resolve
-        from core.modeling.configuration import read_config
 
-        return "text-generation" if has_head(read_config(resolve(name)).get("model_type"), "CausalLM") else "feature-extraction"
+        entry = catalogue.find(name)
+        return entry.task if entry else serves(look(path if path.exists() else resolve(name)))
 
     def _make_room(self, keep: str) -> None:
         """Forget the models longest unused while they are more than the budget together."""
@@ -212,20 +203,3 @@ def _until_none(events: "queue.Queue[Any]", leave: Callable[[], None]) -> Iterat
             yield event
     finally:
         leave()
-
-
-def _task_of(folder: Path) -> str | None:
-    """The task of a model folder by its files; None where it holds no model that we know."""
-    if folder.suffix == ".gguf" or (folder.is_dir() and not (folder / "config.json").is_file() and any(folder.glob("*.gguf"))):
-        return "text-generation"
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        names, kind = config.get("architectures") or [], config.get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return None
-    from core.auto import ARCHITECTURES, has_head
-
-    if kind not in ARCHITECTURES:
-        return None
-    causal = has_head(kind, "CausalLM") and (not names or any("CausalLM" in n or "LMHead" in n for n in names))
-    return "text-generation" if causal else "feature-extraction"

@@ -108,15 +108,57 @@ from .models.whisper import (
     WhisperForConditionalGeneration as WhisperForConditionalGeneration,
     WhisperModel as WhisperModel,
 )
-from .tokenization.auto import (
-    AutoTokenizer as AutoTokenizer,
+from .tokenization.auto import AutoTokenizer as AutoTokenizer
+from .tokenization.named import (
+    AlbertTokenizer as AlbertTokenizer,
+    AlbertTokenizerFast as AlbertTokenizerFast,
+    BartTokenizer as BartTokenizer,
+    BartTokenizerFast as BartTokenizerFast,
     BertTokenizer as BertTokenizer,
     BertTokenizerFast as BertTokenizerFast,
+    BloomTokenizer as BloomTokenizer,
+    BloomTokenizerFast as BloomTokenizerFast,
+    CLIPTokenizer as CLIPTokenizer,
+    CLIPTokenizerFast as CLIPTokenizerFast,
+    CamembertTokenizer as CamembertTokenizer,
+    CamembertTokenizerFast as CamembertTokenizerFast,
+    CodeGenTokenizer as CodeGenTokenizer,
+    CodeGenTokenizerFast as CodeGenTokenizerFast,
+    DebertaV2Tokenizer as DebertaV2Tokenizer,
+    DebertaV2TokenizerFast as DebertaV2TokenizerFast,
+    DistilBertTokenizer as DistilBertTokenizer,
+    DistilBertTokenizerFast as DistilBertTokenizerFast,
+    ElectraTokenizer as ElectraTokenizer,
+    ElectraTokenizerFast as ElectraTokenizerFast,
     GPT2Tokenizer as GPT2Tokenizer,
     GPT2TokenizerFast as GPT2TokenizerFast,
+    GPTNeoXTokenizer as GPTNeoXTokenizer,
+    GPTNeoXTokenizerFast as GPTNeoXTokenizerFast,
+    GemmaTokenizer as GemmaTokenizer,
+    GemmaTokenizerFast as GemmaTokenizerFast,
     LlamaTokenizer as LlamaTokenizer,
     LlamaTokenizerFast as LlamaTokenizerFast,
     PreTrainedTokenizerFast as PreTrainedTokenizerFast,
+    Qwen2Tokenizer as Qwen2Tokenizer,
+    Qwen2TokenizerFast as Qwen2TokenizerFast,
+    RobertaTokenizer as RobertaTokenizer,
+    RobertaTokenizerFast as RobertaTokenizerFast,
+    T5Tokenizer as T5Tokenizer,
+    T5TokenizerFast as T5TokenizerFast,
+    XLMRobertaTokenizer as XLMRobertaTokenizer,
+    XLMRobertaTokenizerFast as XLMRobertaTokenizerFast,
+)
+from .tokenization.speech import (
+    Wav2Vec2CTCTokenizer as Wav2Vec2CTCTokenizer,
+    WhisperTokenizer as WhisperTokenizer,
+    WhisperTokenizerFast as WhisperTokenizerFast,
+)
+from .tokenization.translation import (
+    MBart50Tokenizer as MBart50Tokenizer,
+    MBart50TokenizerFast as MBart50TokenizerFast,
+    MBartTokenizer as MBartTokenizer,
+    MBartTokenizerFast as MBartTokenizerFast,
+    MarianTokenizer as MarianTokenizer,
 )
 from .tokenization.base import PreTrainedTokenizer as PreTrainedTokenizer
 from .tokenization.batch import BatchEncoding as BatchEncoding
@@ -132,6 +174,19 @@ from .pipelines import (
     Pipeline as Pipeline,
     TextGenerationPipeline as TextGenerationPipeline,
     pipeline as pipeline,
+)
+from .processing import (
+    AutoFeatureExtractor as AutoFeatureExtractor,
+    AutoImageProcessor as AutoImageProcessor,
+    AutoProcessor as AutoProcessor,
+    BatchFeature as BatchFeature,
+    CLIPImageProcessor as CLIPImageProcessor,
+    CLIPProcessor as CLIPProcessor,
+    ViTImageProcessor as ViTImageProcessor,
+    Wav2Vec2FeatureExtractor as Wav2Vec2FeatureExtractor,
+    Wav2Vec2Processor as Wav2Vec2Processor,
+    WhisperFeatureExtractor as WhisperFeatureExtractor,
+    WhisperProcessor as WhisperProcessor,
 )
 from .trainer import (
     DataCollatorWithPadding as DataCollatorWithPadding,

@@ -6,6 +6,7 @@ VitrineError
 ├── ConfigError       a config.json or an argument of a model is wrong
 ├── TokenizerError    a tokenizer file, a chat template or a tokenizer argument is wrong
 ├── GenerationError   a generation parameter makes no sense (also a ValueError)
+├── MediaError        an image or a clip of audio cannot be used (also a ValueError)
 ├── DataError         a data set or one of its rows cannot be used
 ├── TrainingError     a training run cannot start or go on
 ├── AdapterError      an adapter does not fit its base
@@ -39,6 +40,10 @@ class TokenizerError(VitrineError, ValueError):
 
 class GenerationError(VitrineError, ValueError):
     """A generation parameter makes no sense."""
+
+
+class MediaError(VitrineError, ValueError):
+    """An image or a clip of audio cannot be used."""
 
 
 class DataError(VitrineError, ValueError):

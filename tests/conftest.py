@@ -36,6 +36,12 @@ def minilm() -> Path:
     return _starter("all-MiniLM-L6-v2")
 
 
+@pytest.fixture(scope="session")
+def whisper_tiny() -> Path:
+    """The folder of whisper-tiny.en, as CTranslate2 stores it."""
+    return _starter("whisper-tiny.en")
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder, told to this process and its children."""

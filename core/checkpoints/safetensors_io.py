@@ -96,10 +96,6 @@ class SafetensorsFile:
         """Tensors in the file."""
         return list(self._tensors)
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Of one tensor."""
-        return self._tensors[name][1]
-
     def load(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """One tensor: a view of the map (writes stay private), or converted where dtype differs."""
         own, shape, begin, end = self._tensors[name]
@@ -131,7 +127,7 @@ def save(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, torch.Tensor]] = [{}]
-    limit, used = _bytes(max_shard_size), 0
+    limit, used = parse_size(max_shard_size), 0
     for name, tensor in tensors.items():
         if used and used + tensor.nbytes > limit:
             shards.append({})
@@ -157,12 +153,12 @@ def save(
     return [folder / name for name in names]
 
 
-def _bytes(size: int | str) -> int:
+def parse_size(size: int | str) -> int:
     """5_000_000_000 or "5GB" -> bytes."""
     if isinstance(size, int):
         return size
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B", size.strip(), re.IGNORECASE)
     if not match:
-        raise CheckpointError(f"max_shard_size '{size}' is not a size such as '5GB' or '500MB'.")
+        raise CheckpointError(f"'{size}' is not a size such as '5GB' or '500MB'.")
     power = " KMGT".index(match[2].upper() or " ")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)

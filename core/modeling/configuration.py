@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from core.errors import ConfigError
-
 COMMON: dict[str, Any] = {
     "output_attentions": False,
     "output_hidden_states": False,
@@ -115,30 +113,15 @@ class PreTrainedConfig:
         return f"{type(self).__name__} {json.dumps(self.to_dict(), indent=2, sort_keys=True, default=str)}"
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def read_config(path: str | Path, **where: Any) -> dict[str, Any]:
     """The config.json of a folder or hub name, or what a GGUF file says in its stead.
 
-    Raises ConfigError where the file is missing or is no JSON object.
+    where: resolve's keywords (revision, subfolder, token …). Raises ConfigError where the file is missing or is no JSON object.
     """
+    from core.checkpoints.description import read_description
     from core.checkpoints.resolve import resolve
 
-    path = resolve(str(path))
-    if path.suffix == ".gguf":
-        from core.checkpoints.gguf import GGUFFile
-        from core.checkpoints.gguf_llama import config_dict
-
-        with GGUFFile(path) as file:
-            return config_dict(file)
-    file = path / "config.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} has no config.json: it is not a model folder.") from None
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"{file} cannot be read as JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file} holds a {type(values).__name__}, not a JSON object.")
-    return values
+    return read_description(resolve(str(path), weights="gguf_file" in where, **where))
 
 
 def _dtype_name(value: Any) -> str | None:

@@ -3,22 +3,43 @@ is ever returned."""
 
 import logging
 import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.checkpoints import open_checkpoint
+from core.checkpoints import Checkpoint, open_checkpoint
+from core.checkpoints.description import read_description
 from core.checkpoints.resolve import resolve
-from core.errors import CheckpointError, ConfigError
-from core.modeling.configuration import PreTrainedConfig, read_config
-from core.modeling.devices import usable_device
+from core.errors import CheckpointError, ConfigError, VitrineError, one_line
+from core.modeling.configuration import PreTrainedConfig
 from core.modeling.model import PreTrainedModel
+from core.modeling.placement import Place, device_of, follow
+from core.modeling.placement import device_map as map_devices
+from core.modeling.positions import Sinusoids
 
 logger = logging.getLogger(__name__)
 
-OLD_NAMES = [(r"\.gamma$", ".weight"), (r"\.beta$", ".bias")]
+OLD_NAMES = [
+    (r"\.gamma$", ".weight"),
+    (r"\.beta$", ".bias"),
+    (r"\.weight_g$", ".parametrizations.weight.original0"),
+    (r"\.weight_v$", ".parametrizations.weight.original1"),
+]
 NOT_WEIGHTS = re.compile(r"(\.attn\.(bias|masked_bias)|position_ids|rotary_emb\.inv_freq)$")
+
+
+@dataclass
+class LoadingInfo:
+    """How a checkpoint met a model: what the model made new, what it had no place for, and shapes that differ, as (name, the
+    checkpoint's, the model's)."""
+
+    missing_keys: list[str] = field(default_factory=list)
+    unexpected_keys: list[str] = field(default_factory=list)
+    mismatched_keys: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    error_msgs: list[str] = field(default_factory=list)
 
 
 def load(
@@ -28,8 +49,11 @@ def load(
     config: PreTrainedConfig | None = None,
     torch_dtype: torch.dtype | str | None = None,
     dtype: torch.dtype | str | None = None,
-    device_map: str | int | torch.device | dict[str, Any] | None = None,
+    device_map: Place | Mapping[str, Place] | None = None,
+    max_memory: Mapping[Any, int | str] | None = None,
     ignore_mismatched_sizes: bool = False,
+    output_loading_info: bool = False,
+    variant: str | None = None,
     revision: str | None = None,
     subfolder: str | None = None,
     cache_dir: str | None = None,
@@ -41,11 +65,13 @@ def load(
     use_safetensors: bool | None = None,
     **overrides: Any,
 ) -> Any:
-    """A model of `cls` in evaluation mode.
+    """A model of `cls` in evaluation mode; with output_loading_info, it and how the checkpoint met it.
 
-    dtype: "auto" or None takes the checkpoint's; GGUF's quantised blocks become float32. device_map: a device, or "auto" for the
-    best there is. attn_implementation, low_cpu_mem_usage and use_safetensors are accepted and change nothing. Other keywords
-    override keys of the configuration. Raises CheckpointError naming the file and what is wrong with it.
+    dtype: "auto" or None takes the checkpoint's; GGUF's quantised blocks become float32. device_map: a device, module names and
+    their devices, or "auto", which fills the GPUs, then the CPU (max_memory: how much of each). variant "fp16" takes
+    model.fp16.safetensors. ignore_mismatched_sizes makes tensors of another shape new. attn_implementation and low_cpu_mem_usage are
+    accepted and change nothing. Other keywords override keys of the configuration. Raises CheckpointError naming the file and what
+    is wrong with it.
     """
     path = resolve(
         str(name),
@@ -54,27 +80,26 @@ def load(
         cache_dir=cache_dir,
         token=token,
         local_files_only=local_files_only,
+        variant=variant,
+        gguf_file=gguf_file,
+        use_safetensors=use_safetensors,
     )
-    if gguf_file:
-        path = path / gguf_file
-    if config is None:
-        config = cls.config_class.from_dict(read_config(path), **overrides)
-    with torch.device("meta"):
-        model = cls(config)
-    with open_checkpoint(path) as file:
-        state = _read(model, file, path, _as_dtype(dtype or torch_dtype))
-    fresh = _assign(model, state, path, ignore_mismatched_sizes)
-    if fresh:
-        logger.warning("%s: not in %s, made new and still to be trained: %s", cls.__name__, path, ", ".join(fresh))
+    model, wanted, info = _empty(cls, config, path, overrides), _as_dtype(dtype or torch_dtype), LoadingInfo()
+    config = model.config
+    places = {"": "cpu"} if device_map is None else map_devices(model, device_map, wanted or _as_dtype(config.dtype), max_memory)
+    with open_checkpoint(path, variant, use_safetensors) as file:
+        state = _read(model, file, wanted, info)
+    _assign(model, state, path, ignore_mismatched_sizes, info)
+    _report(model, path, info)
+    if set(places.values()) != {"cpu"}:
+        _place(model, places)
     model.name_or_path = str(name)
     if (path / "generation_config.json").is_file():
         from core.generation import GenerationConfig
 
         model.generation_config = GenerationConfig.from_pretrained(path)
-    if device_map is not None:
-        place = device_map.get("", "auto") if isinstance(device_map, dict) else device_map
-        model = model.to(usable_device(place))
-    return model.eval()
+    model.eval()
+    return (model, asdict(info)) if output_loading_info else model
 
 
 def _as_dtype(value: torch.dtype | str | None) -> torch.dtype | None:
@@ -87,51 +112,47 @@ def _as_dtype(value: torch.dtype | str | None) -> torch.dtype | None:
     return found
 
 
-def _read(model: PreTrainedModel, file: Any, path: Path, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
-    """The checkpoint's tensors under the model's names."""
+def _empty(cls: type[PreTrainedModel], config: PreTrainedConfig | None, path: Path, overrides: dict[str, Any]) -> PreTrainedModel:
+    """The model as its configuration says, without memory for its tensors."""
+    values = {} if config is not None else read_description(path)
+    try:
+        with torch.device("meta"):
+            return cls(cls.config_class.from_dict(values, **overrides) if config is None else config)
+    except VitrineError:
+        raise
+    except Exception as error:  # values of the wrong kind, which each architecture meets in its own way
+        raise ConfigError(f"{path}: no {cls.__name__} can be made as its configuration says: {one_line(error)}.") from error
+
+
+def _read(model: PreTrainedModel, file: Checkpoint, dtype: torch.dtype | None, info: LoadingInfo) -> dict[str, torch.Tensor]:
+    """The checkpoint's tensors under the model's names; only those that the model has a place for are touched."""
     expected = model.state_dict().keys()
     state = {}
-    unexpected = []
     for name in file.names():
-        own = _gguf_name(model, name) if file.format == "gguf" else _own_name(model, name, expected)
-        if own not in expected:
+        own = own_name(name, f"{model.base_model_prefix}.", expected)
+        if own is None:
             if not NOT_WEIGHTS.search(name):
-                unexpected.append(name)
+                info.unexpected_keys.append(name)
             continue
         tensor = file.load(name, dtype)
-        if file.format == "gguf":
-            from core.checkpoints.gguf_llama import unpermute
-
-            tensor = unpermute(name, tensor, model.config)
         state[own] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
-    if unexpected:
-        logger.info("%s: tensors of %s not used: %s", type(model).__name__, path, ", ".join(unexpected))
     return state
 
 
-def _own_name(model: PreTrainedModel, name: str, expected: Any) -> str:
+def own_name(name: str, prefix: str, expected: Collection[str]) -> str | None:
     """A checkpoint's name as the model has it: old spellings, and the base model's prefix present or absent."""
+    renamed = name
     for pattern, new in OLD_NAMES:
-        name = re.sub(pattern, new, name)
-    prefix = f"{model.base_model_prefix}."
-    if name not in expected:
-        if prefix + name in expected:
-            return prefix + name
-        return name.removeprefix(prefix)
-    return name
-
-
-def _gguf_name(model: PreTrainedModel, name: str) -> str | None:
-    for pattern, own in model.gguf_names:
-        if match := re.fullmatch(re.escape(pattern).replace(r"\{i\}", r"(\d+)"), name):
-            found = own.replace("{i}", match[1]) if match.groups() else own
-            base = f"{model.base_model_prefix}."
-            return found if model.base_model is not model else found.removeprefix(base)
+        renamed = re.sub(pattern, new, renamed)
+    for spelled in dict.fromkeys((name, renamed)):
+        for candidate in (spelled, prefix + spelled, spelled.removeprefix(prefix)):
+            if candidate in expected:
+                return candidate
     return None
 
 
-def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, ignore_sizes: bool) -> list[str]:
-    """Put the tensors into the model; the names of heads that were made new."""
+def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, ignore_sizes: bool, info: LoadingInfo) -> None:
+    """Put the tensors into the model; what it lacks is made new where it belongs to a head."""
     tied = model.tied_weights()
     for name, source in tied.items():
         if source not in state and name in state:
@@ -139,34 +160,65 @@ def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, 
         state.pop(name, None)
     own = model.state_dict()
     for name in [n for n, tensor in state.items() if tensor.shape != own[n].shape]:
-        if not ignore_sizes:
-            raise CheckpointError(
-                f"{path}: tensor '{name}' has shape {tuple(state[name].shape)}, the configuration asks for {tuple(own[name].shape)}."
-            )
-        del state[name]
-    missing = [name for name in own if name not in state and name not in tied]
+        info.mismatched_keys.append((name, tuple(state.pop(name).shape), tuple(own[name].shape)))
+    if info.mismatched_keys and not ignore_sizes:
+        name, there, here = info.mismatched_keys[0]
+        raise CheckpointError(f"{path}: tensor '{name}' has shape {there}, the configuration asks for {here}.")
+    odd = {name for name, _, _ in info.mismatched_keys}
+    new = [name for name in own if name not in state and name not in tied]
+    # what is computed, and constants, which are zero where a file says nothing
+    buffers = {name for name, _ in model.named_buffers()}
+    computed = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Sinusoids)}
+    info.missing_keys = [name for name in new if name not in odd | buffers | computed]
     # a checkpoint that was saved as this class must hold its head; one of another class may lack it
     complete = type(model).__name__ in (model.config.architectures or ())
     base = "" if model.base_model is model else f"{model.base_model_prefix}."
     optional = tuple(base + prefix for prefix in model._optional)
-    buffers = {name for name, _ in model.named_buffers()}
-    lost = [n for n in missing if not (n.startswith(optional) or n in buffers or (model.in_head(n) and not complete))]
+    lost = [n for n in info.missing_keys if not (n.startswith(optional) or (model.in_head(n) and not complete))]
     if lost and not ignore_sizes:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise CheckpointError(
             f"{path}: {len(lost)} of the {len(own)} tensors of {type(model).__name__} are missing: {', '.join(lost[:3])}{more}."
         )
     model.load_state_dict(state, strict=False, assign=True)
-    if missing:
-        like = next(iter(state.values())).dtype if state else torch.float32
-        for name in missing:
+    if new:
+        like = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), torch.float32)
+        for name in new:
             module, _, leaf = name.rpartition(".")
             fresh = torch.zeros(own[name].shape, dtype=like)
             setattr(model.get_submodule(module), leaf, fresh if name in buffers else torch.nn.Parameter(fresh))
         with torch.no_grad():
-            model.init_weights(tuple({f"{name.rpartition('.')[0]}." for name in missing}))
+            model.init_weights(tuple({f"{name.rpartition('.')[0]}." for name in new}))
     model.tie_weights()
-    return missing
+
+
+def _report(model: PreTrainedModel, path: Path, info: LoadingInfo) -> None:
+    """Say what was not used and what was made new, in the words that people search for."""
+    kind = type(model).__name__
+    if info.unexpected_keys:
+        logger.warning("Some weights of %s were not used by %s: %s", path, kind, info.unexpected_keys)
+    if info.missing_keys:
+        text = (
+            "Some weights of %s are not in %s and are newly initialized: %s. Train the model before you trust what it predicts."
+        )
+        logger.warning(text, kind, path, info.missing_keys)
+    if info.mismatched_keys:
+        shapes = [f"{name}: {there} in the checkpoint, {here} in the model" for name, there, here in info.mismatched_keys]
+        logger.warning("Some weights of %s are newly initialized, as their shapes differ: %s", kind, shapes)
+
+
+def _place(model: PreTrainedModel, places: dict[str, str]) -> None:
+    """Move each parameter to its device, shared ones once, and let activations follow."""
+    done: dict[int, torch.nn.Parameter] = {}
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        if id(parameter) not in done:
+            done[id(parameter)] = torch.nn.Parameter(parameter.data.to(device_of(name, places)), parameter.requires_grad)
+        module, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(module), leaf, done[id(parameter)])
+    for name, buffer in model.named_buffers():
+        model.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = buffer.to(device_of(name, places))
+    model.hf_device_map = places  # type: ignore[assignment]
+    follow(model, places)
 
 
 def save(model: PreTrainedModel, folder: Path, max_shard_size: int | str) -> None:

@@ -23,8 +23,8 @@ class PreTrainedModel(nn.Module):
 
     A subclass names its `config_class`, the attribute under which the headless model stands in it (`base_model_prefix`), where that
     keeps its table of token vectors (`embeddings_name`) and a head its layer over the vocabulary (`output_name`), parameters that
-    share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), prefixes of parameters of the trunk that a
-    checkpoint may lack because only some heads use them (`_optional`), and GGUF's names (`gguf_names`).
+    share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), and prefixes of parameters of the trunk that a
+    checkpoint may lack because only some heads use them (`_optional`).
     """
 
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
@@ -33,7 +33,6 @@ class PreTrainedModel(nn.Module):
     output_name: ClassVar[str] = "lm_head"
     _tied_weights_keys: ClassVar[dict[str, str]] = {}
     _optional: ClassVar[tuple[str, ...]] = ("pooler.",)
-    gguf_names: ClassVar[list[tuple[str, str]]] = []
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
@@ -53,14 +52,9 @@ class PreTrainedModel(nn.Module):
 
     @contextmanager
     def watching(
-        self,
-        attentions: bool | None,
-        hidden_states: bool | None,
-        head_mask: torch.Tensor | None,
-        layers: int,
-        cross_attn_head_mask: torch.Tensor | None = None,
+        self, attentions: bool | None, hidden_states: bool | None, head_mask: torch.Tensor | None, layers: int
     ) -> Iterator[Callable[[torch.Tensor], dict[str, Any]]]:
-        """The taps behind `output_attentions`, `output_hidden_states` and the head masks of one forward.
+        """The taps behind `output_attentions`, `output_hidden_states` and `head_mask` of one forward.
 
         Yields a function from the last hidden state to the output's fields (None where not asked for).
         """
@@ -75,8 +69,6 @@ class PreTrainedModel(nn.Module):
         sets = [seen] if record else []
         if head_mask is not None:
             sets.append(head_mask_taps(head_mask, layers))
-        if cross_attn_head_mask is not None:
-            sets.append(head_mask_taps(cross_attn_head_mask, layers, "cross.pattern"))
 
         def fields(last: torch.Tensor) -> dict[str, Any]:
             return {

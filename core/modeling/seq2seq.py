@@ -18,7 +18,7 @@ from core.modeling.outputs import (
     Seq2SeqLMOutput,
     Seq2SeqModelOutput,
 )
-from core.modeling.taps import tap, under
+from core.modeling.taps import head_mask_taps, tap, tapped, under
 
 
 class Seq2Seq(PreTrainedModel):
@@ -187,7 +187,9 @@ class DecoderStack(Stack):
         encoded = encoder_hidden_states
         encoded_mask = Mask() if encoded is None else make_mask(encoder_attention_mask, x, encoded.shape[1], causal=False)
         layers = len(getattr(self, self.blocks_name))
-        with self.watching(output_attentions, output_hidden_states, head_mask, layers, cross_attn_head_mask) as seen:
+        given = (("pattern", head_mask), ("cross.pattern", cross_attn_head_mask))
+        masks = [head_mask_taps(own, layers, (place,)) for place, own in given if own is not None]
+        with self.watching(output_attentions, output_hidden_states, None, layers) as seen, tapped(*masks):
             x = self.run(x, mask, cache, encoded, encoded_mask)
         return BaseModelOutputWithPastAndCrossAttentions(x, cache, **seen(x)).packed(self.wants_dict(return_dict))
 

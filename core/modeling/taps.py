@@ -120,8 +120,9 @@ def tap(name: str, layer: int | None, value: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def head_mask_taps(head_mask: torch.Tensor, layers: int, place: str = "pattern") -> Taps:
-    """`head_mask` (heads,), (layers, heads) or (layers, batch, heads, q, k): 1 keeps a head, 0 silences it."""
+def head_mask_taps(head_mask: torch.Tensor, layers: int, places: tuple[str, ...] = ("pattern", "cross.pattern")) -> Taps:
+    """`head_mask` (heads,), (layers, heads) or (layers, batch, heads, q, k): 1 keeps a head, 0 silences it. A decoder's mask holds
+    for its cross-attention too, unless that has a mask of its own."""
     if head_mask.dim() == 1:
         head_mask = head_mask.expand(layers, -1)
     if head_mask.dim() == 2:
@@ -130,4 +131,4 @@ def head_mask_taps(head_mask: torch.Tensor, layers: int, place: str = "pattern")
     def masking(layer: int) -> Replace:
         return lambda pattern: pattern * head_mask[layer].to(pattern)
 
-    return Taps(replace={(place, layer): masking(layer) for layer in range(layers)})
+    return Taps(replace={(place, layer): masking(layer) for layer in range(layers) for place in places})

@@ -143,20 +143,6 @@ class LlamaPreTrainedModel(PreTrainedModel):
     config_class = LlamaConfig
     base_model_prefix = "model"
     embeddings_name = "embed_tokens"
-    gguf_names = [
-        ("token_embd.weight", "model.embed_tokens.weight"),
-        ("blk.{i}.attn_norm.weight", "model.layers.{i}.input_layernorm.weight"),
-        ("blk.{i}.attn_q.weight", "model.layers.{i}.self_attn.q_proj.weight"),
-        ("blk.{i}.attn_k.weight", "model.layers.{i}.self_attn.k_proj.weight"),
-        ("blk.{i}.attn_v.weight", "model.layers.{i}.self_attn.v_proj.weight"),
-        ("blk.{i}.attn_output.weight", "model.layers.{i}.self_attn.o_proj.weight"),
-        ("blk.{i}.ffn_norm.weight", "model.layers.{i}.post_attention_layernorm.weight"),
-        ("blk.{i}.ffn_gate.weight", "model.layers.{i}.mlp.gate_proj.weight"),
-        ("blk.{i}.ffn_up.weight", "model.layers.{i}.mlp.up_proj.weight"),
-        ("blk.{i}.ffn_down.weight", "model.layers.{i}.mlp.down_proj.weight"),
-        ("output_norm.weight", "model.norm.weight"),
-        ("output.weight", "lm_head.weight"),
-    ]
 
 
 class LlamaModel(Decoder, LlamaPreTrainedModel):

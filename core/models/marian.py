@@ -35,7 +35,6 @@ class MarianPreTrainedModel(BartPreTrainedModel):
     """What the Marian classes share."""
 
     config_class = MarianConfig
-    _optional = ("encoder.embed_positions.", "decoder.embed_positions.")
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The shared table, or the encoder's where each language has its own."""

@@ -13,6 +13,7 @@ from core.modeling.positions import Sinusoids
 from core.modeling.seq2seq import ConditionalHead, DecoderStack, EncoderDecoder, EncoderStack
 from core.modeling.taps import tap
 from core.models.bart import BartConfig, BartLayer, BartPreTrainedModel, BartStack
+from core.tokenization.languages import WHISPER, WHISPER_CODES
 
 
 class WhisperConfig(BartConfig):
@@ -60,7 +61,6 @@ class WhisperPreTrainedModel(BartPreTrainedModel):
     main_input_name = "input_features"
     embeddings_name = "decoder.embed_tokens"
     output_name = "proj_out"
-    _optional = ("encoder.embed_positions.",)
 
 
 class WhisperStack(BartStack):
@@ -190,12 +190,11 @@ class WhisperForConditionalGeneration(ConditionalHead, WhisperPreTrainedModel, t
                 said["language_ids"] if "lang_to_id" not in said else list(said["lang_to_id"].values()), device=logits.device
             )
             return ids[logits[:, ids].argmax(-1)][:, None]
-        known = said.get("lang_to_id", {})
-        token = language if language in known else f"<|{language.lower()}|>"
+        known = said.get("lang_to_id") or dict(zip((f"<|{code}|>" for code in WHISPER), said["language_ids"], strict=False))
+        name = language.lower().strip("<|>")
+        token = f"<|{WHISPER_CODES.get(name, name)}|>"
         if token not in known:
-            raise GenerationError(
-                f"language must be one of {', '.join(name.strip('<|>') for name in known) or 'none'}, not '{language}'."
-            )
+            raise GenerationError(f"language must be one of {', '.join(name.strip('<|>') for name in known)}, not '{language}'.")
         return torch.full_like(start, known[token])
 
 

@@ -1,0 +1,34 @@
+"""The models there are, and downloads. Drawn by assets/js/models.js from app/api/models.py."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.components.attention_view import script_tags
+from app.components.run_view import on_load
+
+LIST = """
+<div class="ml">
+  <p class="ml-hint">Starters come as packages, checked by SHA-256. A folder laid out as on the hub, or a .gguf file, is listed here when it lies in
+    <code class="ml-folder"></code>; a name such as <code>owner/model</code> is fetched from the hub.</p>
+  <form class="ml-form"><input class="ml-name" placeholder="owner/model" aria-label="A name on the hub" spellcheck="false">
+    <button class="rv-button">Fetch</button></form>
+  <p class="ml-said" role="alert"></p>
+  <div class="rl-scroll ml-scroll"><table><thead><tr><th>Model</th><th>Task</th><th>Architecture</th><th>Weights</th><th>On disk</th><th>Memory</th><th></th></tr></thead>
+    <tbody></tbody></table></div>
+  <p class="ml-none"></p>
+</div>
+"""
+
+
+def models_list(**settings: Any) -> gr.HTML:
+    """All models. Event `chat` carries the name of one to try."""
+    return gr.HTML(
+        None,
+        html_template=LIST,
+        head=script_tags("canvas", "models"),
+        js_on_load=on_load("VitrineModels"),
+        apply_default_css=False,
+        padding=False,
+        **settings,
+    )

@@ -1,0 +1,83 @@
+// The Models tab: one row a model, with its download's progress or the reason why it cannot be used.
+(() => {
+  "use strict";
+  const SOURCES = { starter: "starter", folder: "folder", hub: "hub cache" };
+  const bytes = (n) => (n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${Math.round(n / 1e6)} MB` : n ? `${Math.max(1, Math.round(n / 1e3))} kB` : "");
+  const count = (n) => (n >= 1e9 ? `${(n / 1e9).toFixed(1)} B` : n >= 1e6 ? `${Math.round(n / 1e6)} M` : n ? `${Math.round(n / 1e3)} k` : "");
+
+  async function json(url, options) {
+    const answer = await fetch(url, options);
+    const body = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(body.error || `The server said ${answer.status}.`);
+    return body;
+  }
+
+  function mount(root, { trigger }) {
+    const make = window.VitrineCanvas.make;
+    const box = root.querySelector(".ml"), table = box.querySelector("tbody"), said = box.querySelector(".ml-said"), none = box.querySelector(".ml-none");
+    const form = box.querySelector(".ml-form"), name = box.querySelector(".ml-name");
+    let key = "";
+
+    function button(text, act) {
+      const made = make("button", "rv-button", text);
+      made.type = "button";
+      made.addEventListener("click", act);
+      return made;
+    }
+    async function ask(what, model) {
+      try {
+        await json(`/models/${what}`, { method: "POST", body: JSON.stringify({ name: model }) });
+        said.textContent = "";
+      } catch (problem) { said.textContent = problem.message; }
+      await load();
+    }
+    function progress(download) {
+      const cell = make("div", "ml-progress");
+      const bar = make("div", "rv-bar"), inner = make("i");
+      inner.style.width = `${download.total ? (100 * download.done) / download.total : 0}%`;
+      bar.append(inner);
+      cell.append(bar, make("span", "", download.total ? `${bytes(download.done) || "0 MB"} of ${bytes(download.total)}` : "asking …"));
+      return cell;
+    }
+    function draw(report) {
+      const now = JSON.stringify(report);
+      if (now === key) return;
+      key = now;
+      box.querySelector(".ml-folder").textContent = report.folder;
+      const models = report.models.slice();
+      for (const [fetched, download] of Object.entries(report.downloads))
+        if (!models.some((model) => model.name === fetched) && download.state !== "done") models.push({ name: fetched, source: "hub", here: false, task: "", architecture: "" });
+      table.replaceChildren();
+      for (const model of models) {
+        const row = make("tr", "ml-row"), download = report.downloads[model.name];
+        row.dataset.name = model.name;
+        row.dataset.state = model.problem ? "broken" : model.here ? "here" : download ? download.state : "away";
+        const title = make("td", "rl-name ml-title");
+        title.append(make("b", "", model.name), make("small", "", [SOURCES[model.source], model.licence].filter(Boolean).join(" · ")));
+        const last = make("td", "ml-act");
+        if (download && download.state === "running") last.append(progress(download), button("Stop", () => ask("stop", model.name)));
+        else if (!model.here) {
+          if (download && download.error) title.append(make("small", "ml-problem", download.error));
+          last.append(button(download && download.state === "stopped" ? "Go on" : download ? "Try again" : "Fetch", () => ask("fetch", model.name)));
+        } else if (model.problem) title.append(make("small", "ml-problem", model.problem));
+        else if (model.task === "text-generation") last.append(button("Chat with it", () => trigger("chat", { id: model.name })));
+        row.append(title, make("td", "", model.task), make("td", "", model.architecture), make("td", "rl-number", count(model.parameters)),
+          make("td", "rl-number", bytes(model.size)), make("td", "rl-number", bytes(model.memory)), last);
+        table.append(row);
+      }
+      none.textContent = models.length ? "" : "No models yet.";
+      box.dataset.state = "ready";
+    }
+    async function load() {
+      try { draw(await json("/models")); } catch (problem) { said.textContent = problem.message; }
+    }
+    form.addEventListener("submit", (event) => { event.preventDefault(); if (name.value.trim()) ask("fetch", name.value.trim()).then(() => { if (!said.textContent) name.value = ""; }); });
+    (async function loop() {
+      if (!box.isConnected) return;
+      if (box.offsetParent !== null) await load();
+      setTimeout(loop, 1000);
+    })();
+  }
+
+  window.VitrineModels = { mount };
+})();

@@ -1,0 +1,87 @@
+"""What is measured, one function a process: `python -m tests.bench.children NAME …` prints its figures as one line of JSON.
+
+Nothing is imported here that a measured process would not import itself.
+"""
+
+import json
+import sys
+import time
+
+IDS = [[1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308]]
+
+
+def import_torch() -> dict[str, float]:
+    """PyTorch alone."""
+    import torch
+
+    return {"threads": torch.get_num_threads()}
+
+
+def import_core() -> dict[str, float]:
+    """PyTorch and the library, as far as a class to load a model with."""
+    import torch
+
+    import core
+
+    return {"threads": torch.get_num_threads(), "names": len(dir(core.AutoModelForCausalLM))}
+
+
+def _first_forward(model: object) -> dict[str, float]:
+    import torch
+
+    with torch.no_grad():
+        logits = model(torch.tensor(IDS)).logits  # type: ignore[operator]
+    tensors = {p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()}  # type: ignore[attr-defined]
+    return {"token": int(logits[0, -1].argmax()), "weights": sum(tensors.values()) / 1e6}
+
+
+def ours(path: str) -> dict[str, float]:
+    """A model of a folder or GGUF file, in float32, to its first logits."""
+    import core
+
+    return _first_forward(core.AutoModelForCausalLM.from_pretrained(path, dtype="float32"))
+
+
+def reference(path: str) -> dict[str, float]:
+    """The same with transformers."""
+    import os
+
+    import torch
+    import transformers
+
+    folder, file = os.path.split(path)
+    options = {"gguf_file": file} if path.endswith(".gguf") else {}
+    where = folder if options else path
+    return _first_forward(transformers.AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **options))
+
+
+def save(source: str, folder: str) -> dict[str, float]:
+    """A safetensors copy, to load from."""
+    import core
+
+    core.AutoModelForCausalLM.from_pretrained(source).save_pretrained(folder)
+    return {}
+
+
+def _peak() -> float:
+    """The most memory this process held, in MB."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6  # type: ignore[attr-defined]
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    import os
+
+    import psutil
+
+    name, *arguments = sys.argv[1:]
+    figures = globals()[name](*arguments)
+    figures["seconds"] = time.time() - psutil.Process(os.getpid()).create_time()
+    figures["peak"] = _peak()
+    print(json.dumps(figures))
