@@ -284,7 +284,7 @@ class PreTrainedModel(nn.Module):
         if self._generation_config is None:
             from core.generation import GenerationConfig
 
-            names = GenerationConfig.knobs().keys() - {"use_cache"}  # which a configuration saved in training may deny
+            names = GenerationConfig.knobs().keys() - {"use_cache", "seed"}  # these a configuration says of the training
             values = {name: getattr(self.config, name, None) for name in names}
             self._generation_config = GenerationConfig.from_dict(values)
         return self._generation_config
