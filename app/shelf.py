@@ -128,7 +128,7 @@ def _work(name: str, download: Download, stop: threading.Event) -> None:
         download.done, download.total = done, total
 
     try:
-        _fetch(name, show, stop.is_set)
+        _fetch(name, show, stop)
         download.state = "done"
     except Cancelled as error:
         download.state, download.error = "stopped", str(error)
@@ -138,13 +138,13 @@ def _work(name: str, download: Download, stop: threading.Event) -> None:
         download.state, download.error = "failed", f"{name} could not be fetched: {printable(str(error))}"
 
 
-def _fetch(name: str, show: Callable[[int, int], None], cancelled: Callable[[], bool]) -> None:
+def _fetch(name: str, show: Callable[[int, int], None], stop: threading.Event) -> None:
     if entry := catalogue.find(name):
-        catalogue.fetch(entry, show, cancelled)
+        catalogue.fetch(entry, show, stop.is_set)
         return
     from core.checkpoints.resolve import resolve
 
-    resolve(name)
+    resolve(name, on_progress=show, cancel=stop)
 
 
 def look(path: Path) -> Model:

@@ -38,6 +38,13 @@ from .models.bert import (
     BertForTokenClassification as BertForTokenClassification,
     BertModel as BertModel,
 )
+from .models.bloom import (
+    BloomConfig as BloomConfig,
+    BloomForCausalLM as BloomForCausalLM,
+    BloomForSequenceClassification as BloomForSequenceClassification,
+    BloomForTokenClassification as BloomForTokenClassification,
+    BloomModel as BloomModel,
+)
 from .models.clip import (
     CLIPConfig as CLIPConfig,
     CLIPForImageClassification as CLIPForImageClassification,
@@ -49,12 +56,52 @@ from .models.clip import (
     CLIPVisionModel as CLIPVisionModel,
     CLIPVisionModelWithProjection as CLIPVisionModelWithProjection,
 )
+from .models.gemma import (
+    GemmaConfig as GemmaConfig,
+    GemmaForCausalLM as GemmaForCausalLM,
+    GemmaForSequenceClassification as GemmaForSequenceClassification,
+    GemmaForTokenClassification as GemmaForTokenClassification,
+    GemmaModel as GemmaModel,
+)
+from .models.gemma2 import (
+    Gemma2Config as Gemma2Config,
+    Gemma2ForCausalLM as Gemma2ForCausalLM,
+    Gemma2ForSequenceClassification as Gemma2ForSequenceClassification,
+    Gemma2ForTokenClassification as Gemma2ForTokenClassification,
+    Gemma2Model as Gemma2Model,
+)
+from .models.gemma3 import (
+    Gemma3ForCausalLM as Gemma3ForCausalLM,
+    Gemma3TextConfig as Gemma3TextConfig,
+    Gemma3TextForSequenceClassification as Gemma3TextForSequenceClassification,
+    Gemma3TextForTokenClassification as Gemma3TextForTokenClassification,
+    Gemma3TextModel as Gemma3TextModel,
+)
 from .models.gpt2 import (
     GPT2Config as GPT2Config,
     GPT2ForSequenceClassification as GPT2ForSequenceClassification,
     GPT2ForTokenClassification as GPT2ForTokenClassification,
     GPT2LMHeadModel as GPT2LMHeadModel,
     GPT2Model as GPT2Model,
+)
+from .models.gpt_bigcode import (
+    GPTBigCodeConfig as GPTBigCodeConfig,
+    GPTBigCodeForCausalLM as GPTBigCodeForCausalLM,
+    GPTBigCodeForSequenceClassification as GPTBigCodeForSequenceClassification,
+    GPTBigCodeForTokenClassification as GPTBigCodeForTokenClassification,
+    GPTBigCodeModel as GPTBigCodeModel,
+)
+from .models.gpt_neox import (
+    GPTNeoXConfig as GPTNeoXConfig,
+    GPTNeoXForCausalLM as GPTNeoXForCausalLM,
+    GPTNeoXForSequenceClassification as GPTNeoXForSequenceClassification,
+    GPTNeoXForTokenClassification as GPTNeoXForTokenClassification,
+    GPTNeoXModel as GPTNeoXModel,
+)
+from .models.granite import (
+    GraniteConfig as GraniteConfig,
+    GraniteForCausalLM as GraniteForCausalLM,
+    GraniteModel as GraniteModel,
 )
 from .models.llama import (
     LlamaConfig as LlamaConfig,
@@ -74,6 +121,55 @@ from .models.mbart import (
     MBartForQuestionAnswering as MBartForQuestionAnswering,
     MBartForSequenceClassification as MBartForSequenceClassification,
     MBartModel as MBartModel,
+)
+from .models.mistral import (
+    MistralConfig as MistralConfig,
+    MistralForCausalLM as MistralForCausalLM,
+    MistralForSequenceClassification as MistralForSequenceClassification,
+    MistralForTokenClassification as MistralForTokenClassification,
+    MistralModel as MistralModel,
+)
+from .models.mixtral import (
+    MixtralConfig as MixtralConfig,
+    MixtralForCausalLM as MixtralForCausalLM,
+    MixtralForSequenceClassification as MixtralForSequenceClassification,
+    MixtralForTokenClassification as MixtralForTokenClassification,
+    MixtralModel as MixtralModel,
+)
+from .models.opt import (
+    OPTConfig as OPTConfig,
+    OPTForCausalLM as OPTForCausalLM,
+    OPTForSequenceClassification as OPTForSequenceClassification,
+    OPTForTokenClassification as OPTForTokenClassification,
+    OPTModel as OPTModel,
+)
+from .models.phi3 import (
+    Phi3Config as Phi3Config,
+    Phi3ForCausalLM as Phi3ForCausalLM,
+    Phi3ForSequenceClassification as Phi3ForSequenceClassification,
+    Phi3ForTokenClassification as Phi3ForTokenClassification,
+    Phi3Model as Phi3Model,
+)
+from .models.qwen2 import (
+    Qwen2Config as Qwen2Config,
+    Qwen2ForCausalLM as Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification as Qwen2ForSequenceClassification,
+    Qwen2ForTokenClassification as Qwen2ForTokenClassification,
+    Qwen2Model as Qwen2Model,
+)
+from .models.qwen3 import (
+    Qwen3Config as Qwen3Config,
+    Qwen3ForCausalLM as Qwen3ForCausalLM,
+    Qwen3ForSequenceClassification as Qwen3ForSequenceClassification,
+    Qwen3ForTokenClassification as Qwen3ForTokenClassification,
+    Qwen3Model as Qwen3Model,
+)
+from .models.starcoder2 import (
+    Starcoder2Config as Starcoder2Config,
+    Starcoder2ForCausalLM as Starcoder2ForCausalLM,
+    Starcoder2ForSequenceClassification as Starcoder2ForSequenceClassification,
+    Starcoder2ForTokenClassification as Starcoder2ForTokenClassification,
+    Starcoder2Model as Starcoder2Model,
 )
 from .models.t5 import (
     MT5Config as MT5Config,

@@ -36,8 +36,23 @@ ARCHITECTURES: dict[str, Architecture] = {
     # encoders
     "bert": Architecture("Bert", ENCODER),
     # decoders
+    "bloom": Architecture("Bloom", DECODER),
+    "gemma": Architecture("Gemma", DECODER),
+    "gemma2": Architecture("Gemma2", DECODER),
+    "gemma3": Architecture("Gemma3Text", DECODER, "gemma3", {"CausalLM": "Gemma3ForCausalLM"}),  # its text part
+    "gemma3_text": Architecture("Gemma3Text", DECODER, "gemma3", {"CausalLM": "Gemma3ForCausalLM"}),
     "gpt2": Architecture("GPT2", DECODER, names={"CausalLM": "GPT2LMHeadModel"}),
+    "gpt_bigcode": Architecture("GPTBigCode", DECODER),
+    "gpt_neox": Architecture("GPTNeoX", DECODER),
+    "granite": Architecture("Granite", ("CausalLM",)),
     "llama": Architecture("Llama", DECODER),
+    "mistral": Architecture("Mistral", DECODER),
+    "mixtral": Architecture("Mixtral", DECODER),
+    "opt": Architecture("OPT", DECODER),
+    "phi3": Architecture("Phi3", DECODER),
+    "qwen2": Architecture("Qwen2", DECODER),
+    "qwen3": Architecture("Qwen3", DECODER),
+    "starcoder2": Architecture("Starcoder2", DECODER),
     # encoder-decoders
     "t5": Architecture("T5", (*SEQ2SEQ, "TokenClassification", "Encoder"), names={"Encoder": "T5EncoderModel"}),
     "mt5": Architecture("MT5", (*SEQ2SEQ, "TokenClassification", "Encoder"), "t5", {"Encoder": "MT5EncoderModel"}),

@@ -5,15 +5,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+from core.checkpoints.download import Cancelled, Progress
 from core.errors import HubError, one_line
-
-Progress = Callable[[int, int], None]
 
 SETTINGS = re.compile(r"[^/]+\.(json|txt|model|jinja|spm|bpe)|1_Pooling/config\.json")
 NOT_SETTINGS = re.compile(r"(README|LICENSE|requirements|tf_|flax_|rust_|.*\.(index|fp16|bf16)\.).*")
@@ -205,9 +204,9 @@ class Counter:
         return self.cancel is not None and self.cancel.is_set()
 
     def add(self, size: int) -> None:
-        """Raises HubError where the download was cancelled meanwhile."""
+        """Raises Cancelled where the download was stopped meanwhile."""
         if self.cancelled():
-            raise HubError("The download was stopped; what has arrived is kept, and the next start goes on from there.")
+            raise Cancelled("The download was stopped; what has arrived is kept, and the next start goes on from there.")
         self.done += size
         if self.on_progress:
             self.on_progress(self.done, self.total)

@@ -97,7 +97,7 @@ class CausalLMHead(Head):
 
     def make_head(self, config: Any) -> None:
         """One layer over the vocabulary."""
-        setattr(self, self.output_name, nn.Linear(config.hidden_size, config.vocab_size, self.output_bias))
+        setattr(self, self.output_name, nn.Linear(self.width, config.vocab_size, self.output_bias))
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, width) -> (batch, tokens, vocabulary)."""
@@ -124,7 +124,7 @@ class LastTokenHead(Head):
 
     def make_head(self, config: Any) -> None:
         """One layer without bias."""
-        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.score = nn.Linear(self.width, config.num_labels, bias=False)
 
     def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
         """(batch, labels)."""
@@ -151,7 +151,7 @@ class TokenHead(Head):
         """Dropout and one layer."""
         chosen = [value for name in self.dropout_names if (value := getattr(config, name, None)) is not None]
         self.dropout = nn.Dropout(chosen[0] if chosen else 0.1)
-        setattr(self, self.classifier_name, nn.Linear(config.hidden_size, config.num_labels))
+        setattr(self, self.classifier_name, nn.Linear(self.width, config.num_labels))
 
     def head(self, out: Any, given: dict[str, Any]) -> torch.Tensor:
         """(batch, tokens, labels)."""

@@ -129,6 +129,9 @@ def _read(model: PreTrainedModel, file: Checkpoint, dtype: torch.dtype | None, i
     expected = model.state_dict().keys()
     state = {}
     for name in file.names():
+        if model.other_names and re.search(model.other_names, name):
+            state |= _translated(model, name, file.load(name, dtype), dtype)
+            continue
         own = own_name(name, f"{model.base_model_prefix}.", expected)
         if own is None:
             if not NOT_WEIGHTS.search(name):
@@ -137,6 +140,18 @@ def _read(model: PreTrainedModel, file: Checkpoint, dtype: torch.dtype | None, i
         tensor = file.load(name, dtype)
         state[own] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
     return state
+
+
+def _translated(model: PreTrainedModel, name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """What the model makes of a tensor whose name stands for others, as far as it has a place for it."""
+    expected = model.state_dict().keys()
+    try:
+        parts = model.translate(name, tensor if dtype is None else tensor.to(dtype))
+    except (IndexError, ValueError) as error:
+        shape = tuple(tensor.shape)
+        raise CheckpointError(f"The tensor '{name}' has shape {shape}, which cannot be what its name says.") from error
+    own = {own_name(part, f"{model.base_model_prefix}.", expected): value for part, value in parts.items()}
+    return {part: value for part, value in own.items() if part is not None}
 
 
 def own_name(name: str, prefix: str, expected: Collection[str]) -> str | None:

@@ -36,6 +36,12 @@ def fill(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
+def whole_mask(attention_mask: torch.Tensor, keys: int) -> torch.Tensor:
+    """(batch, new tokens or keys) -> (batch, keys): tokens in the cache that the mask does not speak of count as real."""
+    read = attention_mask.new_ones(attention_mask.shape[0], keys - attention_mask.shape[1])
+    return torch.cat([read, attention_mask], 1) if read.shape[1] else attention_mask
+
+
 def make_mask(
     attention_mask: torch.Tensor | None, like: torch.Tensor, keys: int, *, causal: bool, window: int | None = None
 ) -> Mask:
@@ -49,9 +55,8 @@ def make_mask(
     if attention_mask is not None and attention_mask.dim() == 4:
         boolean = attention_mask.dtype == torch.bool
         return Mask(fill(attention_mask, like.dtype) if boolean else attention_mask.to(like.dtype))
-    if attention_mask is not None and attention_mask.shape[1] < keys:
-        read = attention_mask.new_ones(attention_mask.shape[0], keys - attention_mask.shape[1])
-        attention_mask = torch.cat([read, attention_mask], 1)
+    if attention_mask is not None:
+        attention_mask = whole_mask(attention_mask, keys)
     if attention_mask is None or bool((attention_mask != 0).all()):
         if window is None and (not causal or queries == 1):
             return Mask()

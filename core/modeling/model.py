@@ -23,8 +23,9 @@ class PreTrainedModel(nn.Module):
 
     A subclass names its `config_class`, the attribute under which the headless model stands in it (`base_model_prefix`), where that
     keeps its table of token vectors (`embeddings_name`) and a head its layer over the vocabulary (`output_name`), parameters that
-    share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), and prefixes of parameters of the trunk that a
-    checkpoint may lack because only some heads use them (`_optional`).
+    share one tensor (`_tied_weights_keys`: own name -> name of the tensor it shares), prefixes of parameters of the trunk that a
+    checkpoint may lack because only some heads use them (`_optional`), and a pattern for names that stand for others (`other_names`,
+    read by `translate`).
     """
 
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
@@ -33,6 +34,7 @@ class PreTrainedModel(nn.Module):
     output_name: ClassVar[str] = "lm_head"
     _tied_weights_keys: ClassVar[dict[str, str]] = {}
     _optional: ClassVar[tuple[str, ...]] = ("pooler.",)
+    other_names: ClassVar[str | None] = None
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
@@ -137,6 +139,11 @@ class PreTrainedModel(nn.Module):
         """The inputs that `forward` knows by name."""
         return [name for name in inspect.signature(cls.forward).parameters if name != "self"]
 
+    @classmethod
+    def translate(cls, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A checkpoint's tensor whose name fits `other_names`, as tensors of this class by name."""
+        return {name: tensor}
+
     def in_head(self, name: str) -> bool:
         """Whether a parameter belongs to the head, not to the trunk."""
         return self.base_model is not self and not name.startswith(f"{self.base_model_prefix}.")
@@ -183,6 +190,11 @@ class PreTrainedModel(nn.Module):
         return old
 
     @property
+    def width(self) -> int:
+        """Of the last hidden states."""
+        return self.config.hidden_size
+
+    @property
     def device(self) -> torch.device:
         """Where the first parameter is."""
         return next(self.parameters()).device
@@ -221,7 +233,7 @@ class PreTrainedModel(nn.Module):
                 if padding is not None:
                     nn.init.zeros_(module.weight[padding])
             elif isinstance(module, nn.LayerNorm | RMSNorm):
-                nn.init.ones_(module.weight)
+                module.reset_parameters()
             if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
                 nn.init.zeros_(bias)
 

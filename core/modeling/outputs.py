@@ -70,6 +70,30 @@ class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
 
 
 @dataclass
+class MoeModelOutputWithPast(ModelOutput):
+    """router_logits a layer (batch * tokens, experts)."""
+
+    last_hidden_state: torch.Tensor = None  # type: ignore[assignment]
+    past_key_values: Cache | None = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+    router_logits: Tensors | None = None
+
+
+@dataclass
+class MoeCausalLMOutputWithPast(ModelOutput):
+    """loss and aux_loss scalars; logits (batch, tokens, vocabulary); router_logits a layer (batch * tokens, experts)."""
+
+    loss: torch.Tensor | None = None
+    aux_loss: torch.Tensor | None = None
+    logits: torch.Tensor = None  # type: ignore[assignment]
+    past_key_values: Cache | None = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+    router_logits: Tensors | None = None
+
+
+@dataclass
 class HeadOutput(ModelOutput):
     """A task head's: loss a scalar; logits (batch, labels), or (batch, tokens, labels or vocabulary)."""
 

@@ -4,7 +4,8 @@ Places, by layer: resid_pre q k v scores pattern z head_out attn_out resid_mid m
 embed, final_norm, logits (layer None). Those of cross-attention stand under `cross.`: `cross.pattern`; resid_mid comes after it.
 Of an encoder-decoder the plain names are the decoder's, and the encoder's stand under `encoder.`: `encoder.pattern`,
 `encoder.embed`; an encoder that is called by itself has the plain names. In post-norm blocks (BERT) resid_mid and resid_post are
-what leaves the LayerNorm.
+what leaves the LayerNorm. Where a router picks experts (Mixtral), `router` is its logits (batch * tokens, experts) and mlp_act
+(batch * tokens, chosen experts, inner width).
 
     taps = Taps(record={"pattern": [0, 3], "resid_post": None})     # None: every layer
     model(ids, taps=taps)

@@ -1,6 +1,6 @@
 """GPT-2: pre-norm decoder with learned positions, optionally attending to an encoder. Radford et al. 2019."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -50,23 +50,31 @@ class GPT2Config(PreTrainedConfig):
 class GPT2Attention(nn.Module):
     """Self-attention with one projection for q, k and v; or cross-attention with one for q, one for k and v."""
 
+    linear: ClassVar[Any] = Conv1D  # what makes a layer of (to, from)
+
     def __init__(self, config: GPT2Config, layer: int, cross: bool = False) -> None:
         super().__init__()
         width = config.n_embd
-        self.layer, self.width, self.cross = layer, width, cross
+        self.layer, self.cross = layer, cross
         self.head_dim, self.dropout = width // config.n_head, config.attn_pdrop
         self.scale = self.head_dim**-0.5 if config.scale_attn_weights else 1.0
         if config.scale_attn_by_inverse_layer_idx:
             self.scale /= layer + 1
-        self.c_attn = Conv1D((2 if cross else 3) * width, width)
+        keys = self.key_width(config)
+        self.sizes = [keys, keys] if cross else [width, keys, keys]
+        self.c_attn = self.linear(sum(self.sizes), width)
         if cross:
-            self.q_attn = Conv1D(width, width)
-        self.c_proj = Conv1D(width, width)
+            self.q_attn = self.linear(width, width)
+        self.c_proj = self.linear(width, width)
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
+
+    def key_width(self, config: Any) -> int:
+        """How many numbers all heads' keys have together."""
+        return config.n_embd
 
     def parts(self, x: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         """(batch, tokens, width) -> q, k and v, or k and v, each (batch, heads, tokens, head width)."""
-        return tuple(split_heads(part, self.head_dim) for part in self.c_attn(x).split(self.width, -1))
+        return tuple(split_heads(part, self.head_dim) for part in self.c_attn(x).split(self.sizes, -1))
 
     def forward(self, x: torch.Tensor, mask: Mask, cache: Cache | None, encoded: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, tokens, width) -> the same; `encoded` (batch, encoder tokens, width) for cross-attention."""
@@ -85,12 +93,14 @@ class GPT2Attention(nn.Module):
 class GPT2MLP(nn.Module):
     """c_proj(act(c_fc x))."""
 
+    linear: ClassVar[Any] = Conv1D  # what makes a layer of (to, from)
+
     def __init__(self, config: GPT2Config, layer: int) -> None:
         super().__init__()
         inner = config.n_inner or 4 * config.n_embd
         self.layer = layer
-        self.c_fc = Conv1D(inner, config.n_embd)
-        self.c_proj = Conv1D(config.n_embd, inner)
+        self.c_fc = self.linear(inner, config.n_embd)
+        self.c_proj = self.linear(config.n_embd, inner)
         self.act = activation(config.activation_function)
         self.dropout = nn.Dropout(config.resid_pdrop)
 
@@ -102,16 +112,19 @@ class GPT2MLP(nn.Module):
 class GPT2Block(nn.Module):
     """x + attention(norm x), x + cross-attention(norm x) where there is an encoder, x + mlp(norm x)."""
 
+    attention: ClassVar[type[GPT2Attention]] = GPT2Attention
+    feed_forward: ClassVar[type[GPT2MLP]] = GPT2MLP
+
     def __init__(self, config: GPT2Config, layer: int) -> None:
         super().__init__()
         self.layer = layer
         self.ln_1 = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon)
-        self.attn = GPT2Attention(config, layer)
+        self.attn = self.attention(config, layer)
         self.ln_2 = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon)
         if config.add_cross_attention:
-            self.crossattention = GPT2Attention(config, layer, cross=True)
+            self.crossattention = self.attention(config, layer, cross=True)
             self.ln_cross_attn = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon)
-        self.mlp = GPT2MLP(config, layer)
+        self.mlp = self.feed_forward(config, layer)
 
     def forward(
         self, x: torch.Tensor, mask: Mask, cache: Cache | None, encoded: torch.Tensor | None, encoded_mask: Mask
@@ -136,12 +149,14 @@ class GPT2PreTrainedModel(PreTrainedModel):
 class GPT2Model(GPT2PreTrainedModel):
     """The decoder without a head."""
 
+    block: ClassVar[type[GPT2Block]] = GPT2Block
+
     def __init__(self, config: GPT2Config) -> None:
         super().__init__(config)
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.n_positions, config.n_embd)
         self.drop = nn.Dropout(config.embd_pdrop)
-        self.h = nn.ModuleList(GPT2Block(config, layer) for layer in range(config.n_layer))
+        self.h = nn.ModuleList(self.block(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.post_init()
 

@@ -1,10 +1,9 @@
 """LLaMA: pre-norm decoder with rotary positions, grouped queries and a gated MLP. Touvron et al. 2023.
 
-Its relatives (Mistral, Qwen, Gemma …) are these classes with other parts in them: a layer names the classes of its parts, and a
-configuration may say which layers slide a window over the text (`layer_types`, `sliding_window`).
+Its relatives (Mistral, Qwen, Gemma …) are these classes with other parts in them: a model names the class of its layers, a layer
+those of its parts.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -14,15 +13,14 @@ from core.errors import ConfigError
 from core.modeling.attention import attend, merge_heads, split_heads
 from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
-from core.modeling.decoder import Decoder
+from core.modeling.decoder import RotaryDecoder
 from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead
 from core.modeling.layers import RMSNorm, activation
-from core.modeling.masks import Mask, make_mask
+from core.modeling.masks import Mask
 from core.modeling.model import PreTrainedModel
-from core.modeling.positions import Rope, rope_settings, rotate
+from core.modeling.positions import rotate
 from core.modeling.taps import tap
 
-FULL, SLIDING = "full_attention", "sliding_attention"
 Turn = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -56,13 +54,6 @@ class LlamaConfig(PreTrainedConfig):
             raise ConfigError(
                 f"num_attention_heads {self.num_attention_heads} is no multiple of num_key_value_heads {self.num_key_value_heads}."
             )
-
-
-def layer_kinds(config: Any) -> list[str]:
-    """For each layer whether it reads the whole text or a sliding window, as `layer_types` says; without it all are alike, sliding
-    where the configuration names a window."""
-    alike = SLIDING if getattr(config, "sliding_window", None) else FULL
-    return list(getattr(config, "layer_types", None) or [alike] * config.num_hidden_layers)
 
 
 class LlamaAttention(nn.Module):
@@ -120,21 +111,27 @@ class LlamaDecoderLayer(nn.Module):
 
     attention: ClassVar[type[nn.Module]] = LlamaAttention
     feed_forward: ClassVar[type[nn.Module]] = LlamaMLP
+    feed_forward_name: ClassVar[str] = "mlp"
     norm: ClassVar[type[nn.Module]] = RMSNorm
 
     def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
         self.layer = layer
         self.self_attn = self.attention(config, layer)
-        self.mlp = self.feed_forward(config, layer)
+        setattr(self, self.feed_forward_name, self.feed_forward(config, layer))
         self.input_layernorm = self.norm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = self.norm(config.hidden_size, config.rms_norm_eps)
+        self.dropout = nn.Dropout(getattr(config, "residual_dropout", 0.0))
 
     def forward(self, x: torch.Tensor, turn: Turn, mask: Mask, cache: Cache | None) -> torch.Tensor:
         """(batch, tokens, width) -> the same."""
         x = tap("resid_pre", self.layer, x)
-        x = tap("resid_mid", self.layer, x + self.self_attn(self.input_layernorm(x), turn, mask, cache))
-        return tap("resid_post", self.layer, x + tap("mlp_out", self.layer, self.mlp(self.post_attention_layernorm(x))))
+        x = tap("resid_mid", self.layer, x + self.dropout(self.self_attn(self.input_layernorm(x), turn, mask, cache)))
+        return tap("resid_post", self.layer, x + self.dropout(self.fed(self.post_attention_layernorm(x))))
+
+    def fed(self, x: torch.Tensor) -> torch.Tensor:
+        """What the MLP makes of (batch, tokens, width)."""
+        return tap("mlp_out", self.layer, getattr(self, self.feed_forward_name)(x))
 
 
 class LlamaPreTrainedModel(PreTrainedModel):
@@ -145,28 +142,22 @@ class LlamaPreTrainedModel(PreTrainedModel):
     embeddings_name = "embed_tokens"
 
 
-class LlamaModel(Decoder, LlamaPreTrainedModel):
+class LlamaModel(RotaryDecoder, LlamaPreTrainedModel):
     """The decoder without a head."""
 
     block: ClassVar[type[LlamaDecoderLayer]] = LlamaDecoderLayer
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.embed_tokens = self.make_embeddings(config)
         self.layers = nn.ModuleList(self.block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = self.block.norm(config.hidden_size, config.rms_norm_eps)
-        self.kinds = layer_kinds(config)
-        self.ropes = {kind: Rope(config.head_dim, rope_settings(config, kind)) for kind in set(self.kinds)}
+        self.make_ropes(config)
         self.post_init()
 
-    def context(
-        self, x: torch.Tensor, positions: torch.Tensor, attention_mask: torch.Tensor | None, keys: int
-    ) -> Callable[[int], tuple[Any, ...]]:
-        """Rotation and mask; those of a layer that slides are its own."""
-        windows = {FULL: None, SLIDING: getattr(self.config, "sliding_window", None)}
-        turns = {kind: rope(positions, x) for kind, rope in self.ropes.items()}
-        masks = {kind: make_mask(attention_mask, x, keys, causal=True, window=windows[kind]) for kind in self.ropes}
-        return lambda layer: (turns[self.kinds[layer]], masks[self.kinds[layer]])
+    def make_embeddings(self, config: Any) -> nn.Embedding:
+        """The table of token vectors."""
+        return nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
 
 
 class LlamaForCausalLM(CausalLMHead, LlamaPreTrainedModel, trunk=LlamaModel):

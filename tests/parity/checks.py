@@ -1,5 +1,6 @@
 """What is checked of every row of text models. A check is a function of the row; its name says what holds."""
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from core.auto import ARCHITECTURES
 OUTPUTS = (
     "last_hidden_state",
     "logits",
+    "aux_loss",
     "pooler_output",
     "start_logits",
     "end_logits",
@@ -33,14 +35,32 @@ def compare(found: Any, expected: Any, real: torch.Tensor) -> None:
     if expected.get("hidden_states") is not None and found.get("hidden_states") is not None:
         for layer, (a, b) in enumerate(zip(found.hidden_states, expected.hidden_states, strict=True)):
             close(a[real], b[real], f"hidden state {layer}")
-    if expected.get("attentions") is not None and found.get("attentions") is not None:
-        for layer, (a, b) in enumerate(zip(found.attentions, expected.attentions, strict=True)):
-            close(a.transpose(1, 2)[real], b.transpose(1, 2)[real], f"attention {layer}")
+    for name in ("attentions", "cross_attentions"):
+        if expected.get(name) is not None and found.get(name) is not None:
+            for layer, (a, b) in enumerate(zip(found[name], expected[name], strict=True)):
+                close(a.transpose(1, 2)[real], b.transpose(1, 2)[real], f"{name} {layer}")
+
+
+def gradients_of(model: torch.nn.Module) -> dict[str, Any]:
+    """By the reference's names, where its modules are not called as its files call them: Mixtral's experts and router, GPT-NeoX's
+    output layer."""
+    found: dict[str, Any] = {}
+    experts = collections.defaultdict(list)
+    for name, parameter in model.named_parameters():
+        layer, _, leaf = name.partition(".block_sparse_moe.experts.")
+        if leaf:  # an expert that no token picked has no gradient
+            experts[layer, leaf.split(".")[1]].append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+        else:
+            found[name.replace("block_sparse_moe.gate", "mlp.gate").replace("embed_out.", "lm_head.")] = parameter.grad
+    for layer in {layer for layer, _ in experts}:
+        w1, w2, w3 = (torch.stack(experts[layer, part]) for part in ("w1", "w2", "w3"))
+        found |= {f"{layer}.mlp.experts.gate_up_proj": torch.cat([w1, w3], 1), f"{layer}.mlp.experts.down_proj": w2}
+    return found
 
 
 def compare_gradients(ours: torch.nn.Module, reference: torch.nn.Module) -> None:
     """Of every parameter that the reference has a gradient for."""
-    gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
+    gradients = gradients_of(ours)
     compared = 0
     for name, parameter in reference.named_parameters():
         if parameter.grad is not None:

@@ -104,7 +104,11 @@ def text_batch(row: Row, length: int = 11, padding: str = "right") -> tuple[dict
     mask[1, short] = 0
     if (pad := row.values.get("pad_token_id")) is not None:
         ids[mask == 0] = pad
-    return {"input_ids": ids, "attention_mask": mask}, mask.bool()
+    encoded = {}
+    if row.values.get("add_cross_attention"):
+        encoded = {"encoder_hidden_states": torch.randn(2, 5, row.values.get("n_embd") or row.values["hidden_size"])}
+        encoded["encoder_attention_mask"] = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    return {"input_ids": ids, "attention_mask": mask} | encoded, mask.bool()
 
 
 def labels_for(row: Row, ids: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -14,8 +14,9 @@ import torch
 import transformers
 from checks import checks_of
 from rows import SENSES_ROWS, SEQ2SEQ_ROWS, TEXT_ROWS
-from rows.decoders import GPT2, LLAMA
+from rows.decoders import BLOOM, GPT2, GPT_BIGCODE, GPT_NEOX, LLAMA, OPT, OPT_350M
 from rows.encoders import BERT
+from rows.llamas import GEMMA2, MISTRAL, MIXTRAL, PHI3, QWEN3, STARCODER2
 from support import CHECKED, Row, close, pair
 
 import core
@@ -91,7 +92,22 @@ def test_gpt2_forward_is_the_tutorials() -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [Row("llama", "CausalLM", "taps", LLAMA), Row("gpt2", "CausalLM", "taps", GPT2), Row("bert", "Model", "taps", BERT)],
+    [
+        Row("llama", "CausalLM", "taps", LLAMA),
+        Row("gpt2", "CausalLM", "taps", GPT2),
+        Row("gpt_bigcode", "CausalLM", "taps", GPT_BIGCODE),
+        Row("gpt_neox", "CausalLM", "taps", GPT_NEOX),
+        Row("opt", "CausalLM", "taps", OPT),
+        Row("opt", "CausalLM", "taps, norms after", OPT | OPT_350M),
+        Row("bloom", "CausalLM", "taps", BLOOM),
+        Row("mistral", "CausalLM", "taps", MISTRAL),
+        Row("mixtral", "CausalLM", "taps", MIXTRAL),
+        Row("qwen3", "CausalLM", "taps", QWEN3),
+        Row("gemma2", "CausalLM", "taps", GEMMA2),
+        Row("phi3", "CausalLM", "taps", PHI3),
+        Row("starcoder2", "CausalLM", "taps", STARCODER2),
+        Row("bert", "Model", "taps", BERT),
+    ],
     ids=str,
 )
 def test_taps(row: Row) -> None:

@@ -6,6 +6,11 @@ import core
 from core.auto import ARCHITECTURES
 from tools.public_names import STUB, stub
 
+OURS_ALONE = {
+    "Gemma3TextForTokenClassification",
+    "OPTForTokenClassification",
+}  # heads the reference lacks, named as their siblings
+
 
 def test_the_stub_is_the_tables() -> None:
     """If this fails: python tools/public_names.py."""
@@ -15,7 +20,8 @@ def test_the_stub_is_the_tables() -> None:
 
 
 def test_every_class_is_there_under_the_references_name() -> None:
+    """Ours alone are those stated above."""
     for architecture in ARCHITECTURES.values():
         for name in architecture.class_names():
             assert getattr(core, name).__name__ == name
-            assert hasattr(transformers, name), name
+            assert hasattr(transformers, name) != (name in OURS_ALONE), name

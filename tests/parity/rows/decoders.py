@@ -26,6 +26,36 @@ GPT2: dict[str, Any] = {
     "eos_token_id": 2,
     "pad_token_id": 3,
 }
+GPT_BIGCODE: dict[str, Any] = GPT2
+GPT_NEOX: dict[str, Any] = {
+    "vocab_size": 99,
+    "hidden_size": 36,
+    "intermediate_size": 50,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "layer_norm_eps": 0.1,
+    "max_position_embeddings": 64,
+    "pad_token_id": 3,
+    "rope_parameters": {"rope_theta": 500.0, "partial_rotary_factor": 0.7},
+}
+OPT: dict[str, Any] = {
+    "vocab_size": 99,
+    "hidden_size": 36,
+    "ffn_dim": 50,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 64,
+    "pad_token_id": 3,
+}
+BLOOM: dict[str, Any] = {
+    "vocab_size": 99,
+    "hidden_size": 36,
+    "n_layer": 3,
+    "n_head": 6,  # no power of two
+    "layer_norm_epsilon": 0.1,
+    "pad_token_id": 3,
+}
+OPT_350M = {"word_embed_proj_dim": 20, "do_layer_norm_before": False}
 SHORT = {"max_position_embeddings": 8}  # so that a batch is longer than the training's texts
 ROPES: dict[str, dict[str, Any]] = {
     "linear": {"rope_type": "linear", "factor": 3.0},
@@ -91,5 +121,54 @@ ROWS: list[Row] = [
     Row("gpt2", "CausalLM", "plain", GPT2, {"layer_norm_epsilon": 0.2, "scale_attn_weights": False}),
     Row("gpt2", "CausalLM", "scaled by layer", GPT2 | {"scale_attn_by_inverse_layer_idx": True, "n_inner": 44}),
     Row("gpt2", "CausalLM", "unscaled, relu", GPT2 | {"scale_attn_weights": False, "activation_function": "relu"}),
+    Row("gpt2", "Model", "reading an encoder", GPT2 | {"add_cross_attention": True}, {"layer_norm_epsilon": 0.2}),
+    Row(
+        "gpt2",
+        "CausalLM",
+        "reading an encoder",
+        GPT2 | {"add_cross_attention": True, "scale_attn_by_inverse_layer_idx": True},
+        without=("greedy_tokens",),  # the decode loop hands on no encoder's states
+    ),
     *heads("gpt2", GPT2),
+    Row(
+        "gpt_bigcode",
+        "CausalLM",
+        "one key for all heads",
+        GPT_BIGCODE,
+        {"layer_norm_epsilon": 0.2, "activation_function": "relu"},
+    ),
+    Row("gpt_bigcode", "CausalLM", "keys by head", GPT_BIGCODE | {"multi_query": False, "n_inner": 44}),
+    Row("gpt_bigcode", "CausalLM", "unscaled, untied", GPT_BIGCODE | {"scale_attn_weights": False, "tie_word_embeddings": False}),
+    *heads("gpt_bigcode", GPT_BIGCODE),
+    Row(
+        "gpt_neox",
+        "CausalLM",
+        "side by side",
+        GPT_NEOX,
+        {"use_parallel_residual": False, "layer_norm_eps": 0.2, "hidden_act": "relu"},
+    ),
+    Row(
+        "gpt_neox",
+        "CausalLM",
+        "one after the other, no biases, tied, stretched",
+        GPT_NEOX
+        | {"use_parallel_residual": False, "attention_bias": False, "tie_word_embeddings": True}
+        | {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0, "partial_rotary_factor": 1.0}},
+        {"rope_parameters": {"rope_theta": 500.0, "partial_rotary_factor": 1.0}},
+    ),
+    *heads("gpt_neox", GPT_NEOX),
+    Row("opt", "CausalLM", "plain", OPT, {"activation_function": "gelu", "do_layer_norm_before": False}),
+    Row("opt", "CausalLM", "norms after, narrow vectors", OPT | OPT_350M, {"activation_function": "gelu"}),
+    Row(
+        "opt",
+        "CausalLM",
+        "no biases, plain norms, untied",
+        OPT | {"enable_bias": False, "layer_norm_elementwise_affine": False, "tie_word_embeddings": False},
+    ),
+    Row("opt", "CausalLM", "before the last norm was added", OPT | {"_remove_final_layer_norm": True}),
+    *(row for row in heads("opt", OPT | OPT_350M) if row.head != "TokenClassification"),  # which the reference lacks
+    Row("bloom", "CausalLM", "plain", BLOOM, {"layer_norm_epsilon": 0.2, "apply_residual_connection_post_layernorm": True}),
+    Row("bloom", "CausalLM", "residual from the norm", BLOOM | {"apply_residual_connection_post_layernorm": True}),
+    Row("bloom", "CausalLM", "untied", BLOOM | {"tie_word_embeddings": False, "n_head": 4}),
+    *heads("bloom", BLOOM),
 ]
