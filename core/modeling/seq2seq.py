@@ -324,6 +324,8 @@ class LastEndHead(Head, Seq2Seq):
         ids = given.get("input_ids")
         if ids is None:
             raise ConfigError(f"{type(self).__name__} needs input_ids: it reads the state at the end-of-text token.")
+        if out.last_hidden_state.shape[1] != ids.shape[1]:
+            raise ConfigError(f"{type(self).__name__}: the decoder must read as many tokens as input_ids has, {ids.shape[1]}.")
         ends = ids == self.config.eos_token_id
         if not bool(ends.any(1).all()):
             raise ConfigError(f"{type(self).__name__}: every text must hold the end-of-text token {self.config.eos_token_id}.")

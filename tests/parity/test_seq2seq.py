@@ -273,3 +273,15 @@ def test_answers_are_streamed() -> None:
         model(**source)
     with pytest.raises(GenerationError, match="input_features"):
         core.LlamaForCausalLM(core.LlamaConfig(**LLAMA)).generate(input_features=source["input_ids"])
+
+
+def test_labels_need_an_end() -> None:
+    """A text without the end-of-text token, or a target of another length, is one sentence."""
+    _, model, _ = pair(Row("bart", "SequenceClassification", "ends", BART | {"num_labels": 3}))
+    ids = torch.randint(5, 99, (2, 7))
+    with pytest.raises(ConfigError, match="must hold the end-of-text token 2"):
+        model(ids)
+    with pytest.raises(ConfigError, match="as many tokens as input_ids has, 7"):
+        model(ids, decoder_input_ids=ids[:, :3])
+    with pytest.raises(ConfigError, match="needs input_ids"):
+        model(inputs_embeds=torch.zeros(2, 7, 36), decoder_input_ids=ids)
