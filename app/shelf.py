@@ -118,7 +118,7 @@ class Shelf:
         return {
             "models": [asdict(model) for model in self.models()],
             "downloads": {name: asdict(download) for name, download in self._downloads.items()},
-            "folder": str(models_dir()),
+            "folder": str(models_dir()).replace(str(Path.home()), "~", 1),
         }
 
 

@@ -32,6 +32,13 @@ from .models.albert import (
     AlbertForTokenClassification as AlbertForTokenClassification,
     AlbertModel as AlbertModel,
 )
+from .models.bart import (
+    BartConfig as BartConfig,
+    BartForConditionalGeneration as BartForConditionalGeneration,
+    BartForQuestionAnswering as BartForQuestionAnswering,
+    BartForSequenceClassification as BartForSequenceClassification,
+    BartModel as BartModel,
+)
 from .models.bert import (
     BertConfig as BertConfig,
     BertForMaskedLM as BertForMaskedLM,
@@ -153,6 +160,18 @@ from .models.llama import (
     LlamaForTokenClassification as LlamaForTokenClassification,
     LlamaModel as LlamaModel,
 )
+from .models.marian import (
+    MarianConfig as MarianConfig,
+    MarianMTModel as MarianMTModel,
+    MarianModel as MarianModel,
+)
+from .models.mbart import (
+    MBartConfig as MBartConfig,
+    MBartForConditionalGeneration as MBartForConditionalGeneration,
+    MBartForQuestionAnswering as MBartForQuestionAnswering,
+    MBartForSequenceClassification as MBartForSequenceClassification,
+    MBartModel as MBartModel,
+)
 from .models.mistral import (
     MistralConfig as MistralConfig,
     MistralForCausalLM as MistralForCausalLM,
@@ -211,6 +230,22 @@ from .models.starcoder2 import (
     Starcoder2ForTokenClassification as Starcoder2ForTokenClassification,
     Starcoder2Model as Starcoder2Model,
 )
+from .models.t5 import (
+    MT5Config as MT5Config,
+    MT5EncoderModel as MT5EncoderModel,
+    MT5ForConditionalGeneration as MT5ForConditionalGeneration,
+    MT5ForQuestionAnswering as MT5ForQuestionAnswering,
+    MT5ForSequenceClassification as MT5ForSequenceClassification,
+    MT5ForTokenClassification as MT5ForTokenClassification,
+    MT5Model as MT5Model,
+    T5Config as T5Config,
+    T5EncoderModel as T5EncoderModel,
+    T5ForConditionalGeneration as T5ForConditionalGeneration,
+    T5ForQuestionAnswering as T5ForQuestionAnswering,
+    T5ForSequenceClassification as T5ForSequenceClassification,
+    T5ForTokenClassification as T5ForTokenClassification,
+    T5Model as T5Model,
+)
 from .models.vit import (
     ViTConfig as ViTConfig,
     ViTForImageClassification as ViTForImageClassification,
@@ -221,6 +256,12 @@ from .models.wav2vec2 import (
     Wav2Vec2ForCTC as Wav2Vec2ForCTC,
     Wav2Vec2ForSequenceClassification as Wav2Vec2ForSequenceClassification,
     Wav2Vec2Model as Wav2Vec2Model,
+)
+from .models.whisper import (
+    WhisperConfig as WhisperConfig,
+    WhisperForAudioClassification as WhisperForAudioClassification,
+    WhisperForConditionalGeneration as WhisperForConditionalGeneration,
+    WhisperModel as WhisperModel,
 )
 from .models.xlm_roberta import (
     XLMRobertaConfig as XLMRobertaConfig,

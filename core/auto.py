@@ -30,6 +30,7 @@ class Architecture:
 
 DECODER = ("CausalLM", "SequenceClassification", "TokenClassification")
 ENCODER = ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering")
+SEQ2SEQ = ("ConditionalGeneration", "SequenceClassification", "QuestionAnswering")
 
 ARCHITECTURES: dict[str, Architecture] = {
     # encoders
@@ -63,6 +64,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     "qwen2": Architecture("Qwen2", DECODER),
     "qwen3": Architecture("Qwen3", DECODER),
     "starcoder2": Architecture("Starcoder2", DECODER),
+    # encoder-decoders
+    "t5": Architecture("T5", (*SEQ2SEQ, "TokenClassification", "Encoder"), names={"Encoder": "T5EncoderModel"}),
+    "mt5": Architecture("MT5", (*SEQ2SEQ, "TokenClassification", "Encoder"), "t5", {"Encoder": "MT5EncoderModel"}),
+    "bart": Architecture("Bart", SEQ2SEQ),
+    "mbart": Architecture("MBart", SEQ2SEQ),
+    "marian": Architecture("Marian", ("ConditionalGeneration",), names={"ConditionalGeneration": "MarianMTModel"}),
     # images
     "vit": Architecture("ViT", ("ImageClassification",)),
     "clip": Architecture(
@@ -73,6 +80,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         "CLIPVision", ("ImageProjection",), "clip", {"ImageProjection": "CLIPVisionModelWithProjection"}
     ),
     # speech
+    "whisper": Architecture(
+        "Whisper", ("SpeechSeq2Seq", "AudioClassification"), names={"SpeechSeq2Seq": "WhisperForConditionalGeneration"}
+    ),
     "wav2vec2": Architecture(
         "Wav2Vec2", ("CTC", "AudioClassification"), names={"AudioClassification": "Wav2Vec2ForSequenceClassification"}
     ),

@@ -49,7 +49,7 @@ def show(page: Any, url: str, tab: str) -> None:
         page.wait_for_selector(".av[data-large=ready]")
         page.locator(".av-grid").click(position={"x": 130, "y": 90})
         page.wait_for_selector(".av[data-large=ready]")
-        page.locator(".av-token", has_text="it").first.hover()
+        page.locator(".av-token", has_text="it").first.click()
     elif tab == "Train":
         page.wait_for_selector(".rv[data-run=finished]")
     elif tab == "Models":
@@ -57,6 +57,7 @@ def show(page: Any, url: str, tab: str) -> None:
     else:
         page.locator(".rl-row", has_text="telegrams").first.click()
         page.wait_for_selector("#runs-list .rv[data-run=finished]")
+    page.evaluate("window.scrollTo(0, 0)")
     page.wait_for_timeout(1200)
 
 

@@ -16,7 +16,7 @@ LIST = """
   <p class="ml-said" role="alert"></p>
   <div class="rl-scroll ml-scroll"><table><thead><tr><th>Model</th><th>Task</th><th>Architecture</th><th>Weights</th><th>On disk</th><th>Memory</th><th></th></tr></thead>
     <tbody></tbody></table></div>
-  <p class="ml-none"></p>
+  <p class="rl-none ml-none" hidden></p>
 </div>
 """
 

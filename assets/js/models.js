@@ -65,7 +65,8 @@
           make("td", "rl-number", bytes(model.size)), make("td", "rl-number", bytes(model.memory)), last);
         table.append(row);
       }
-      none.textContent = models.length ? "" : "No models yet.";
+      none.hidden = models.length > 0;
+      none.textContent = "No models yet: fetch one.";
       box.dataset.state = "ready";
     }
     async function load() {

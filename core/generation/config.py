@@ -12,6 +12,20 @@ def _knob(default: Any, help: str, low: float | None = None, high: float | None 
     return field(default=default, metadata={"help": help, "min": low, "max": high, "step": step})
 
 
+# what a model's files say of its vocabulary; a caller's configuration that leaves them out means these
+FACTS = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "bad_words_ids",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+)
+
+
 @dataclass
 class GenerationConfig:
     """How a prompt is continued. Unknown keys of a generation_config.json are kept in `extra` and written back."""
@@ -33,6 +47,14 @@ class GenerationConfig:
     bos_token_id: int | None = _knob(None, "The token that begins a text.")
     eos_token_id: int | list[int] | None = _knob(None, "The tokens that end an answer.")
     pad_token_id: int | None = _knob(None, "The token that fills shorter rows.")
+    decoder_start_token_id: int | None = _knob(None, "The token with which a decoder that answers an encoder begins.")
+    forced_bos_token_id: int | None = _knob(None, "The token that must come first, such as a language to translate to.")
+    forced_eos_token_id: int | list[int] | None = _knob(None, "The token that must stand at the limit of the length.")
+    bad_words_ids: list[list[int]] | None = _knob(None, "Sequences of tokens never to write.")
+    suppress_tokens: list[int] | None = _knob(None, "Tokens never to write.")
+    begin_suppress_tokens: list[int] | None = _knob(None, "Tokens not to begin with.")
+    language: str | None = _knob(None, "The language that is spoken, by its code, for a model of speech that knows several.")
+    task: str | None = _knob(None, "What a model of speech is to do: transcribe, or translate to English.")
     return_dict_in_generate: bool = _knob(False, "Return scores and more beside the token ids.")
     output_scores: bool = _knob(False, "Return each step's scores after processing.")
     output_logits: bool = _knob(False, "Return each step's scores before processing.")

@@ -34,6 +34,45 @@ def not_before(prompt: int, least: int, ends: list[int]) -> Processor:
     return process
 
 
+def without_words(words: list[list[int]]) -> Processor:
+    """Of each sequence of tokens no last one after the others."""
+    alone = [word[0] for word in words if len(word) == 1]
+
+    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.clone()
+        scores[:, alone] = -torch.inf
+        for *before, last in (word for word in words if 1 < len(word) <= ids.shape[1] + 1):
+            follows = (ids[:, -len(before) :] == torch.tensor(before, device=ids.device)).all(1)
+            scores[follows, last] = -torch.inf
+        return scores
+
+    return process
+
+
+def without_tokens(tokens: list[int], only_at: int | None = None) -> Processor:
+    """None of these tokens; or not as the one after `only_at` tokens."""
+
+    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if only_at is None or ids.shape[1] == only_at:
+            scores = scores.clone()
+            scores[:, tokens] = -torch.inf
+        return scores
+
+    return process
+
+
+def forced(tokens: list[int], at: int) -> Processor:
+    """One of these tokens, and no other, after `at` tokens."""
+
+    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if ids.shape[1] == at:
+            scores = torch.full_like(scores, -torch.inf)
+            scores[:, tokens] = 0
+        return scores
+
+    return process
+
+
 def temperature(value: float) -> Processor:
     """Scores divided by the temperature."""
     return lambda ids, scores: scores / value
@@ -76,8 +115,19 @@ def processors_for(config: GenerationConfig, prompt: int) -> list[Processor]:
     found: list[Processor] = []
     if config.repetition_penalty != 1.0:
         found.append(repetition(config.repetition_penalty))
+    if config.bad_words_ids:
+        found.append(without_words(config.bad_words_ids))
     if config.min_new_tokens and config.eos_ids:
         found.append(not_before(prompt, config.min_new_tokens, config.eos_ids))
+    if config.forced_bos_token_id is not None:
+        found.append(forced([config.forced_bos_token_id], 1))
+    if (end := config.forced_eos_token_id) is not None:
+        found.append(forced([end] if isinstance(end, int) else end, prompt + config.limit(prompt) - 1))
+    if config.suppress_tokens:
+        found.append(without_tokens(config.suppress_tokens))
+    if config.begin_suppress_tokens:
+        begin = prompt + 1 if prompt == 1 and config.forced_bos_token_id is not None else prompt
+        found.append(without_tokens(config.begin_suppress_tokens, only_at=begin))
     if config.do_sample:
         if config.temperature != 1.0:
             found.append(temperature(config.temperature))

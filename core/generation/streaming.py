@@ -72,14 +72,14 @@ def stream(
     **values: Any,
 ) -> Iterator[TextDelta | Finished]:
     """One prompt's (1, tokens) answer as events, the last of them Finished. `cancelled` is asked at every step."""
-    ids, mask, config = prepare(model, input_ids, config, {"attention_mask": attention_mask, **values})
+    ids, mask, config, source = prepare(model, input_ids, config, {"attention_mask": attention_mask, **values})
     stops = [config.stop_strings] if isinstance(config.stop_strings, str) else config.stop_strings or []
     text = Detokeniser(tokenizer, stops)
     begin = time.perf_counter()
     first, reason = 0.0, "length"
     training = model.training
     model.eval()
-    loop = steps(model, ids, mask, config)
+    loop = steps(model, ids, mask, config, source=source)
     try:
         for index, step in enumerate(loop):
             first = first or time.perf_counter()

@@ -5,6 +5,7 @@
 Inputs of a head, by place or by name, are those of its trunk, and `labels`.
 """
 
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import torch
@@ -19,10 +20,12 @@ from core.modeling.taps import tap
 
 
 class Head(PreTrainedModel):
-    """A trunk under `base_model_prefix` with one head on top: a kind of head makes it and says what it does."""
+    """A trunk under `base_model_prefix` with one head on top: a kind of head makes it and says what it does; `output` is what it
+    returns."""
 
     trunk: ClassVar[type[PreTrainedModel]]
     trunk_options: ClassVar[dict[str, Any]] = {}
+    output: ClassVar[Any] = HeadOutput
 
     def __init_subclass__(cls, trunk: type[PreTrainedModel] | None = None, **trunk_options: Any) -> None:
         super().__init_subclass__()
@@ -72,12 +75,13 @@ class Head(PreTrainedModel):
         out, given = self.run_trunk(inputs, named)
         logits = tap("logits", None, self.head(out, given))
         loss = None if labels is None else self.loss(logits, labels, num_items_in_batch)
-        return HeadOutput(loss, logits, **inner(out)).packed(self.wants_dict(return_dict))
+        return self.output(loss, logits, **inner(out, self.output)).packed(self.wants_dict(return_dict))
 
 
-def inner(out: ModelOutput) -> dict[str, Any]:
-    """The fields that a head passes on from its trunk."""
-    return {name: out.get(name) for name in ("past_key_values", "hidden_states", "attentions", "cross_attentions")}
+def inner(out: ModelOutput, kind: type[ModelOutput] = HeadOutput) -> dict[str, Any]:
+    """The fields of a head's output that it passes on from its trunk's."""
+    own = ("loss", "logits", "start_logits", "end_logits")
+    return {field.name: out.get(field.name) for field in fields(kind) if field.name not in own}
 
 
 class VocabularyHead(Head):
@@ -252,6 +256,8 @@ class MaskedHead(VocabularyHead):
 class SpanHead(Head):
     """Where in the text an answer begins and ends: start_logits and end_logits (batch, tokens)."""
 
+    output = QuestionAnsweringModelOutput
+
     def make_head(self, config: Any) -> None:
         """Two numbers a token."""
         self.dropout = nn.Dropout(getattr(config, "qa_dropout", 0.0))
@@ -276,5 +282,4 @@ class SpanHead(Head):
                 for logits, where in ((start, start_positions), (end, end_positions))
             ]
             loss = (losses[0] + losses[1]) / 2
-        fields = {name: out.get(name) for name in ("hidden_states", "attentions")}
-        return QuestionAnsweringModelOutput(loss, start, end, **fields).packed(self.wants_dict(return_dict))
+        return self.output(loss, start, end, **inner(out, self.output)).packed(self.wants_dict(return_dict))

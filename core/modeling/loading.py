@@ -18,6 +18,7 @@ from core.modeling.configuration import PreTrainedConfig
 from core.modeling.model import PreTrainedModel
 from core.modeling.placement import Place, device_of, follow
 from core.modeling.placement import device_map as map_devices
+from core.modeling.positions import Sinusoids
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ def own_name(name: str, prefix: str, expected: Collection[str]) -> str | None:
 
 def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, ignore_sizes: bool, info: LoadingInfo) -> None:
     """Put the tensors into the model; what it lacks is made new where it belongs to a head."""
-    tied = model._tied_weights_keys if model.config.tie_word_embeddings else {}
+    tied = model.tied_weights()
     for name, source in tied.items():
         if source not in state and name in state:
             state[source] = state[name]
@@ -180,7 +181,10 @@ def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, 
         raise CheckpointError(f"{path}: tensor '{name}' has shape {there}, the configuration asks for {here}.")
     odd = {name for name, _, _ in info.mismatched_keys}
     new = [name for name in own if name not in state and name not in tied]
-    info.missing_keys = [name for name in new if name not in odd]
+    # what is computed, and constants, which are zero where a file says nothing
+    buffers = {name for name, _ in model.named_buffers()}
+    computed = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Sinusoids)}
+    info.missing_keys = [name for name in new if name not in odd | buffers | computed]
     # a checkpoint that was saved as this class must hold its head; one of another class may lack it
     complete = type(model).__name__ in (model.config.architectures or ())
     base = "" if model.base_model is model else f"{model.base_model_prefix}."
@@ -196,8 +200,8 @@ def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, 
         like = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), torch.float32)
         for name in new:
             module, _, leaf = name.rpartition(".")
-            empty = torch.nn.Parameter(torch.empty(own[name].shape, dtype=like))
-            setattr(model.get_submodule(module), leaf, empty)
+            fresh = torch.zeros(own[name].shape, dtype=like)
+            setattr(model.get_submodule(module), leaf, fresh if name in buffers else torch.nn.Parameter(fresh))
         with torch.no_grad():
             model.init_weights(tuple({f"{name.rpartition('.')[0]}." for name in new}))
     model.tie_weights()
@@ -237,7 +241,7 @@ def save(model: PreTrainedModel, folder: Path, max_shard_size: int | str) -> Non
     from core.checkpoints.safetensors_io import save as save_tensors
 
     folder.mkdir(parents=True, exist_ok=True)
-    tied = model._tied_weights_keys if model.config.tie_word_embeddings else {}
+    tied = model.tied_weights()
     tensors = {name: t.detach().contiguous() for name, t in model.state_dict().items() if name not in tied}
     model.config.architectures = [type(model).__name__]
     model.config.dtype = str(model.dtype).removeprefix("torch.")

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
 from core.modeling.layers import Conv1D, RMSNorm
+from core.modeling.positions import Sinusoids
 from core.modeling.taps import Taps, active, head_mask_taps, tapped
 
 
@@ -208,12 +209,15 @@ class PreTrainedModel(nn.Module):
         """How many numbers it holds; tied tensors count once."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
 
+    def tied_weights(self) -> dict[str, str]:
+        """The parameters that share a tensor as this model is configured: own name -> name of the tensor it shares."""
+        return self._tied_weights_keys if self.config.tie_word_embeddings else {}
+
     def tie_weights(self) -> None:
         """Make tied parameters one tensor, where the configuration says so."""
-        if self.config.tie_word_embeddings:
-            for name, source in self._tied_weights_keys.items():
-                module, _, leaf = name.rpartition(".")
-                setattr(self.get_submodule(module), leaf, self.get_parameter(source))
+        for name, source in self.tied_weights().items():
+            module, _, leaf = name.rpartition(".")
+            setattr(self.get_submodule(module), leaf, self.get_parameter(source))
 
     def init_weights(self, prefixes: tuple[str, ...] = ("",)) -> None:
         """Random weights for modules whose name begins with one of the prefixes: normal of `initializer_range`, zero
@@ -222,7 +226,9 @@ class PreTrainedModel(nn.Module):
         for name, module in self.named_modules():
             if not f"{name}.".startswith(prefixes):
                 continue
-            if isinstance(module, nn.Linear | nn.Embedding | Conv1D):
+            if isinstance(module, Sinusoids):
+                module.reset_parameters()
+            elif isinstance(module, nn.Linear | nn.Embedding | Conv1D):
                 nn.init.normal_(module.weight, std=deviation)
                 padding = getattr(module, "padding_idx", None)
                 if padding is not None:
@@ -291,9 +297,9 @@ class PreTrainedModel(nn.Module):
         if self._generation_config is None:
             from core.generation import GenerationConfig
 
-            names = ("bos_token_id", "eos_token_id", "pad_token_id")
+            names = GenerationConfig.knobs().keys() - {"use_cache", "seed"}  # these a configuration says of the training
             values = {name: getattr(self.config, name, None) for name in names}
-            self._generation_config = GenerationConfig(**{k: v for k, v in values.items() if v is not None})
+            self._generation_config = GenerationConfig.from_dict(values)
         return self._generation_config
 
     @generation_config.setter

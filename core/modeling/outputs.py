@@ -128,3 +128,49 @@ class QuestionAnsweringModelOutput(ModelOutput):
     end_logits: torch.Tensor = None  # type: ignore[assignment]
     hidden_states: Tensors | None = None
     attentions: Tensors | None = None
+
+
+@dataclass
+class Seq2SeqModelOutput(ModelOutput):
+    """last_hidden_state is the decoder's, encoder_last_hidden_state (batch, source tokens, width); past_key_values[i] is (k, v, cross k,
+    cross v)."""
+
+    last_hidden_state: torch.Tensor = None  # type: ignore[assignment]
+    past_key_values: Cache | None = None
+    decoder_hidden_states: Tensors | None = None
+    decoder_attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
+    encoder_last_hidden_state: torch.Tensor | None = None
+    encoder_hidden_states: Tensors | None = None
+    encoder_attentions: Tensors | None = None
+
+
+@dataclass
+class Seq2SeqLMOutput(ModelOutput):
+    """A head's on an encoder-decoder: loss a scalar; logits (batch, target tokens, vocabulary) or (batch, labels)."""
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor = None  # type: ignore[assignment]
+    past_key_values: Cache | None = None
+    decoder_hidden_states: Tensors | None = None
+    decoder_attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
+    encoder_last_hidden_state: torch.Tensor | None = None
+    encoder_hidden_states: Tensors | None = None
+    encoder_attentions: Tensors | None = None
+
+
+@dataclass
+class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
+    """loss a scalar; start_logits and end_logits (batch, tokens)."""
+
+    loss: torch.Tensor | None = None
+    start_logits: torch.Tensor = None  # type: ignore[assignment]
+    end_logits: torch.Tensor = None  # type: ignore[assignment]
+    past_key_values: Cache | None = None
+    decoder_hidden_states: Tensors | None = None
+    decoder_attentions: Tensors | None = None
+    cross_attentions: Tensors | None = None
+    encoder_last_hidden_state: torch.Tensor | None = None
+    encoder_hidden_states: Tensors | None = None
+    encoder_attentions: Tensors | None = None

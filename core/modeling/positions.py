@@ -1,11 +1,12 @@
 """Position schemes. Rotary: Su et al. 2021, with its stretchings (linear: Chen et al. 2023; dynamic: as published by bloc97
 2023; YaRN: Peng et al. 2023; LongRoPE: Ding et al. 2024; Llama 3's as published with Llama 3.1). ALiBi: Press et al. 2021.
-Learned vectors of distances: Shaw et al. 2018."""
+Learned vectors of distances: Shaw et al. 2018. Sinusoids: Vaswani et al. 2017, 3.5."""
 
 import math
 from typing import Any
 
 import torch
+from torch import nn
 
 from core.errors import ConfigError
 
@@ -65,6 +66,24 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     first, second = x.chunk(2, -1)
     turned = x * cos + torch.cat([-second, first], -1) * sin
     return torch.cat([turned, rest], -1) if rest.shape[-1] else turned
+
+
+class Sinusoids(nn.Embedding):
+    """A table of fixed positions: the sines, then the cosines, of waves from 2 pi to 10000 * 2 pi tokens long; `last` says whether the
+    longest of the `width / 2` waves has that length or the one after it would have it."""
+
+    def __init__(self, count: int, width: int, last: bool = False) -> None:
+        self.last = last
+        super().__init__(count, width, _freeze=True)
+
+    def reset_parameters(self) -> None:
+        """Compute the table."""
+        waves = self.embedding_dim // 2
+        steps = torch.arange(waves, dtype=torch.float64) / (waves - 1 if self.last else waves)
+        angles = torch.arange(self.num_embeddings, dtype=torch.float64)[:, None] / 10000**steps
+        with torch.no_grad():
+            self.weight.copy_(torch.cat([angles.sin(), angles.cos()], 1))
+        self.weight.requires_grad_(False)
 
 
 def alibi_slopes(heads: int) -> torch.Tensor:

@@ -1,9 +1,11 @@
 """Parameter-free taps at named places of a model, each recording what passes or replacing it.
 
 Places, by layer: resid_pre q k v scores pattern z head_out attn_out resid_mid mlp_act mlp_out resid_post; once a model:
-embed, final_norm, logits (layer None). Those of cross-attention stand under `cross.`: `cross.pattern`. In post-norm blocks
-(BERT) resid_mid and resid_post are what leaves the LayerNorm. Where a router picks experts (Mixtral), `router` is its logits
-(batch * tokens, experts) and mlp_act (batch * tokens, chosen experts, inner width).
+embed, final_norm, logits (layer None). Those of cross-attention stand under `cross.`: `cross.pattern`; resid_mid comes after it.
+Of an encoder-decoder the plain names are the decoder's, and the encoder's stand under `encoder.`: `encoder.pattern`,
+`encoder.embed`; an encoder that is called by itself has the plain names. In post-norm blocks (BERT) resid_mid and resid_post are
+what leaves the LayerNorm. Where a router picks experts (Mixtral), `router` is its logits (batch * tokens, experts) and mlp_act
+(batch * tokens, chosen experts, inner width).
 
     taps = Taps(record={"pattern": [0, 3], "resid_post": None})     # None: every layer
     model(ids, taps=taps)
@@ -63,6 +65,22 @@ class Taps:
         return Taps(self.record, self.replace)
 
 
+class _Under(Taps):
+    """A set as seen from a part of the model whose places stand under a prefix."""
+
+    def __init__(self, taps: Taps, prefix: str) -> None:
+        self._taps, self._prefix = taps, prefix
+
+    def wants(self, name: str, layer: int | None) -> bool:
+        return self._taps.wants(self._prefix + name, layer)
+
+    def visit(self, name: str, layer: int | None, value: torch.Tensor) -> torch.Tensor:
+        return self._taps.visit(self._prefix + name, layer, value)
+
+    def again(self) -> Taps:
+        return _Under(self._taps.again(), self._prefix)
+
+
 _active: ContextVar[tuple[Taps, ...]] = ContextVar("taps", default=())
 
 
@@ -75,6 +93,16 @@ def active() -> tuple[Taps, ...]:
 def tapped(*sets: Taps) -> Iterator[None]:
     """Put these sets in force too; never hold it across a `yield` to another caller."""
     token = _active.set(_active.get() + sets)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+@contextmanager
+def under(prefix: str) -> Iterator[None]:
+    """For the sets in force, the places visited inside stand under this prefix."""
+    token = _active.set(tuple(_Under(taps, prefix) for taps in _active.get()))
     try:
         yield
     finally:

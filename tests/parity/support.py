@@ -54,9 +54,11 @@ def close(ours: torch.Tensor, reference: torch.Tensor, counted: str = "") -> Non
 
 
 def randomise(model: torch.nn.Module) -> torch.nn.Module:
-    """Every parameter random, norms around one."""
+    """Every parameter random, norms around one; fixed ones stay as they are."""
     torch.manual_seed(0)
-    for name, parameter in model.named_parameters():
+    for name, parameter in [*model.named_parameters(), *((n, b) for n, b in model.named_buffers() if n == "final_logits_bias")]:
+        if isinstance(parameter, torch.nn.Parameter) and not parameter.requires_grad:
+            continue
         torch.nn.init.normal_(parameter, std=0.3)
         if parameter.dim() == 1 and "weight" in name:
             parameter.data += 1

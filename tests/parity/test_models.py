@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import checks_senses
+import checks_seq2seq
 import pytest
 import torch
 import transformers
 from checks import checks_of
-from rows import SENSES_ROWS, TEXT_ROWS
+from rows import SENSES_ROWS, SEQ2SEQ_ROWS, TEXT_ROWS
 from rows.decoders import BLOOM, GPT2, GPT_BIGCODE, GPT_NEOX, LLAMA, OPT, OPT_350M
 from rows.encoders import ALBERT, BERT, DEBERTA, DEBERTA_V2, DISTILBERT, ELECTRA, ROBERTA
 from rows.llamas import GEMMA2, MISTRAL, MIXTRAL, PHI3, QWEN3, STARCODER2
@@ -39,6 +40,16 @@ def test_text_model(row: Row, check: Callable[[Row], None]) -> None:
     [pytest.param(row, check, id=f"{row} {check.__name__}") for row in SENSES_ROWS for check in checks_senses.checks_of(row)],
 )
 def test_model_that_sees_or_hears(row: Row, check: Callable[[Row], None]) -> None:
+    """Every check of every row."""
+    check(row)
+    CHECKED["checks"] += 1
+
+
+@pytest.mark.parametrize(
+    ("row", "check"),
+    [pytest.param(row, check, id=f"{row} {check.__name__}") for row in SEQ2SEQ_ROWS for check in checks_seq2seq.checks_of(row)],
+)
+def test_encoder_decoder(row: Row, check: Callable[[Row], None]) -> None:
     """Every check of every row."""
     check(row)
     CHECKED["checks"] += 1
