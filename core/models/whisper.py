@@ -98,7 +98,7 @@ class WhisperEncoder(WhisperStack, EncoderStack, WhisperPreTrainedModel):
                 f"input_features have the shape {tuple(input_features.shape)}, this model reads (batch, {wanted[0]} mels, {wanted[1]} "
                 "frames): pad the clip to 30 seconds."
             )
-        x = F.gelu(self.conv2(F.gelu(self.conv1(input_features)))).transpose(1, 2)
+        x = F.gelu(self.conv2(F.gelu(self.conv1(input_features.to(self.conv1.weight.dtype))))).transpose(1, 2)
         return super().forward(None, None, head_mask, x, output_attentions, output_hidden_states, return_dict)  # type: ignore[arg-type]
 
 

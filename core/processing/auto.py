@@ -7,7 +7,16 @@ from core.errors import ConfigError, printable
 from core.processing.feature_extractors import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 from core.processing.image_processors import CLIPImageProcessor, ViTImageProcessor
 from core.processing.processors import CLIPProcessor, Processor, Wav2Vec2Processor, WhisperProcessor
-from core.processing.settings import PREPROCESSOR, PROCESSOR, Preprocessor, class_name, locate, read_json, read_settings
+from core.processing.settings import (
+    PREPROCESSOR,
+    PROCESSOR,
+    Preprocessor,
+    class_name,
+    locate,
+    model_type,
+    read_json,
+    read_settings,
+)
 
 IMAGE_PROCESSORS = {"vit": ViTImageProcessor, "clip": CLIPImageProcessor}
 FEATURE_EXTRACTORS = {"whisper": WhisperFeatureExtractor, "wav2vec2": Wav2Vec2FeatureExtractor}
@@ -62,10 +71,10 @@ def _processor_class(folder: Path) -> type[Processor] | None:
 
 
 def _model_type(folder: Path) -> str | None:
-    found = read_json(folder / "config.json").get("model_type")
+    found = model_type(folder)
     if found in ("clip_text_model", "clip_vision_model"):
         return "clip"
-    return found if isinstance(found, str) else None
+    return found
 
 
 class AutoImageProcessor:

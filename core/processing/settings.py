@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from core.checkpoints.checkpoint import CTRANSLATE2
+from core.checkpoints.description import read_description
 from core.checkpoints.resolve import resolve
 from core.errors import ConfigError, printable
 
@@ -111,7 +113,22 @@ def read_settings(folder: Path, *parts: str) -> dict[str, Any]:
             return nested
     if values := read_json(folder / PREPROCESSOR):
         return values
+    if "feature_extractor" in parts and (bands := _mel_bands(folder)):
+        return {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": bands}
     raise ConfigError(f"{folder} has no {PREPROCESSOR}, so nothing says how to prepare its images or audio.")
+
+
+def model_type(folder: Path) -> str | None:
+    """What the folder's model is, by its config.json or, for a CTranslate2 file, by the weights."""
+    found = read_json(folder / "config.json").get("model_type")
+    if found is None and (folder / CTRANSLATE2).is_file():
+        found = read_description(folder).get("model_type")
+    return found if isinstance(found, str) else None
+
+
+def _mel_bands(folder: Path) -> int | None:
+    """Of a Whisper that CTranslate2 packed, which leaves the extractor's settings out: they are the model's, all but the bands."""
+    return read_description(folder).get("num_mel_bins") if model_type(folder) == "whisper" else None
 
 
 def read_json(file: Path) -> dict[str, Any]:
