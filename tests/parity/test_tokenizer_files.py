@@ -146,7 +146,7 @@ def test_where_own_tokens_stand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("model", "fallback", "rule", "joined"),
-    itertools.product(["unigram", "bpe"], [False, True], ["nmt_nfkc", "identity", "nfkc_cf"], [True, False]),
+    list(itertools.product(["unigram", "bpe"], [False, True], ["nmt_nfkc", "identity", "nfkc_cf"], [True, False])),
 )
 def test_any_sentencepiece_model(model: str, fallback: bool, rule: str, joined: bool, tmp_path: Path) -> None:
     options = {
