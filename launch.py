@@ -274,12 +274,9 @@ def list_models():
 
 def list_architectures():
     """What of the field the library knows, as a table for a README."""
-    from core.auto import ARCHITECTURES
+    from core.auto import architectures_table
 
-    print("| model_type | classes |\n| --- | --- |")
-    for model_type, architecture in ARCHITECTURES.items():
-        names = [name for name in architecture.class_names() if not name.endswith("Config")]
-        print(f"| {model_type} | {', '.join(dict.fromkeys(names))} |")
+    print(architectures_table())
     return 0
 
 

@@ -89,6 +89,18 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+def architectures_table() -> str:
+    """The table as Markdown: what each architecture is called and what its heads are."""
+    lines = ["| model_type | class names begin with | heads |", "| --- | --- | --- |"]
+    for model_type, architecture in ARCHITECTURES.items():
+        heads = [
+            f"{kind} ({architecture.names[kind]})" if kind in architecture.names else kind
+            for kind in ("Model", *architecture.heads)
+        ]
+        lines.append(f"| {model_type} | {architecture.prefix} | {', '.join(heads)} |")
+    return "\n".join(lines)
+
+
 def has_head(model_type: str | None, kind: str) -> bool:
     """Whether this architecture is known and has a head of this kind, such as "CausalLM"."""
     return model_type in ARCHITECTURES and kind in ARCHITECTURES[model_type].heads

@@ -4,7 +4,7 @@ import transformers
 
 import core
 from core.auto import ARCHITECTURES
-from tools.public_names import STUB, stub
+from tools.public_names import README, STUB, readme, stub
 
 OURS_ALONE = {
     "Gemma3TextForTokenClassification",
@@ -17,6 +17,13 @@ def test_the_stub_is_the_tables() -> None:
     text = STUB.read_text(encoding="utf-8")
     assert stub(text) == text
     assert stub(text.replace("BertModel as BertModel", "X as X")) == text
+
+
+def test_readme_carries_the_table() -> None:
+    """If this fails: python tools/public_names.py."""
+    text = README.read_text(encoding="utf-8")
+    assert readme(text) == text and "| bert | Bert | Model, MaskedLM" in text
+    assert readme(text.replace("| bert | Bert |", "| bert | Bart |")) == text
 
 
 def test_every_class_is_there_under_the_references_name() -> None:
