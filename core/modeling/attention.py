@@ -82,3 +82,18 @@ def encoder_pair(cache: Cache | None, layer: int, make: Callable[[], Iterable[to
     if cache is not None:
         cache.cross[layer] = (keys, values)
     return keys, values
+
+
+class SelfAttention(nn.Module):
+    """Self-attention with a projection each for q, k, v and the output, under the names that most checkpoints have for them."""
+
+    def __init__(self, width: int, heads: int, layer: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layer, self.head_dim, self.dropout = layer, width // heads, dropout
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: torch.Tensor, mask: Mask) -> torch.Tensor:
+        """(batch, tokens, width) -> the same."""
+        q, k, v = (split_heads(project(x), self.head_dim) for project in (self.q_proj, self.k_proj, self.v_proj))
+        z = attend(q, k, v, mask, layer=self.layer, dropout=self.dropout if self.training else 0.0)
+        return merge_heads(z, self.out_proj, layer=self.layer)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from core.errors import ConfigError
-from core.modeling.attention import attend, merge_heads, split_heads
+from core.modeling.attention import SelfAttention
 from core.modeling.configuration import PreTrainedConfig
 from core.modeling.layers import activation
 from core.modeling.losses import classification_loss
@@ -86,23 +86,6 @@ class CLIPConfig(PreTrainedConfig):
         return {**super().to_dict(), **{name: tower.to_dict() for name, tower in towers.items()}}
 
 
-class CLIPAttention(nn.Module):
-    """Self-attention of either tower."""
-
-    def __init__(self, config: Any, layer: int) -> None:
-        super().__init__()
-        width = config.hidden_size
-        self.layer, self.head_dim, self.dropout = layer, width // config.num_attention_heads, config.attention_dropout
-        self.q_proj, self.k_proj, self.v_proj = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
-
-    def forward(self, x: torch.Tensor, mask: Mask) -> torch.Tensor:
-        """(batch, tokens, width) -> the same."""
-        q, k, v = (split_heads(project(x), self.head_dim) for project in (self.q_proj, self.k_proj, self.v_proj))
-        z = attend(q, k, v, mask, layer=self.layer, dropout=self.dropout if self.training else 0.0)
-        return merge_heads(z, self.out_proj, layer=self.layer)
-
-
 class CLIPMLP(nn.Module):
     """fc2(act(fc1 x))."""
 
@@ -124,7 +107,7 @@ class CLIPEncoderLayer(nn.Module):
     def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.self_attn = CLIPAttention(config, layer)
+        self.self_attn = SelfAttention(config.hidden_size, config.num_attention_heads, layer, config.attention_dropout)
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.mlp = CLIPMLP(config, layer)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)

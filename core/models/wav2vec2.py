@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from core.errors import ConfigError
-from core.modeling.attention import attend, merge_heads, split_heads
+from core.modeling.attention import SelfAttention
 from core.modeling.configuration import PreTrainedConfig
 from core.modeling.heads import Head
 from core.modeling.layers import activation
@@ -158,23 +158,6 @@ class Wav2Vec2PositionalConvEmbedding(nn.Module):
         return self.act(self.conv(x.transpose(1, 2))[..., : x.shape[1]]).transpose(1, 2)
 
 
-class Wav2Vec2Attention(nn.Module):
-    """Every frame reads every frame."""
-
-    def __init__(self, config: Wav2Vec2Config, layer: int) -> None:
-        super().__init__()
-        width = config.hidden_size
-        self.layer, self.head_dim, self.dropout = layer, width // config.num_attention_heads, config.attention_dropout
-        self.q_proj, self.k_proj, self.v_proj = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
-
-    def forward(self, x: torch.Tensor, mask: Mask) -> torch.Tensor:
-        """(batch, frames, width) -> the same."""
-        q, k, v = (split_heads(project(x), self.head_dim) for project in (self.q_proj, self.k_proj, self.v_proj))
-        z = attend(q, k, v, mask, layer=self.layer, dropout=self.dropout if self.training else 0.0)
-        return merge_heads(z, self.out_proj, layer=self.layer)
-
-
 class Wav2Vec2FeedForward(nn.Module):
     """output(act(intermediate x))."""
 
@@ -198,7 +181,7 @@ class Wav2Vec2EncoderLayer(nn.Module):
     def __init__(self, config: Wav2Vec2Config, layer: int) -> None:
         super().__init__()
         self.layer, self.stable, self.layerdrop = layer, config.do_stable_layer_norm, config.layerdrop
-        self.attention = Wav2Vec2Attention(config, layer)
+        self.attention = SelfAttention(config.hidden_size, config.num_attention_heads, layer, config.attention_dropout)
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.feed_forward = Wav2Vec2FeedForward(config, layer)
