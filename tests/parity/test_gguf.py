@@ -182,6 +182,18 @@ def test_configuration_and_tensors_are_the_references(row: dict[str, Any]) -> No
         assert torch.allclose(ours[name], tensor, atol=3e-7, rtol=0), name
 
 
+@pytest.mark.parametrize("row", ROWS, indirect=True)
+def test_our_models_give_the_references_numbers(row: dict[str, Any]) -> None:
+    """The file through our classes, against the reference model it was written from."""
+    auto = core.AutoModel if row["model"].config.model_type == "bert" else core.AutoModelForCausalLM
+    ours = auto.from_pretrained(row["path"])
+    torch.manual_seed(5)
+    ids = torch.randint(0, 60, (2, 9))
+    with torch.no_grad():
+        have, want = ours(ids)[0], row["model"](ids)[0]
+    assert (have - want).abs().max() <= 1e-4 * max(1.0, want.abs().max().item())
+
+
 @pytest.mark.parametrize("row", READ_BY_THE_REFERENCE, indirect=True)
 def test_the_reference_reads_the_same(row: dict[str, Any]) -> None:
     """The state that the reference makes of the file, name by name."""
