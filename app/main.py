@@ -103,7 +103,8 @@ def build(workbench: Workbench) -> gr.Blocks:
 
             def names(chosen: str | None) -> Any:
                 found = list(dict.fromkeys(name for task in tasks for name in workbench.model_names(task)))
-                return gr.Dropdown(found, value=chosen or (found[0] if found else None))
+                # a value that is set is left alone: the person may have picked another meanwhile
+                return gr.Dropdown(found) if chosen or not found else gr.Dropdown(found, value=found[0])
 
             return names
 
