@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_server import Hub
 from serving import Server, start_server
 
 import core
@@ -70,7 +71,17 @@ def index(minilm: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def shop(index: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub with one model of 28 MB."""
+    folder = tmp_path_factory.mktemp("served")
+    core.GPT2LMHeadModel(core.GPT2Config(**GPT2 | {"vocab_size": 9000, "n_embd": 384})).save_pretrained(folder / "some" / "model")
+    server = Hub(folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def shop(index: Any, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a good folder, four broken ones, one in the hub's cache, and a starter to fetch."""
     folder = tmp_path_factory.mktemp("shop")
     models = folder / "models"
@@ -87,6 +98,7 @@ def shop(index: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     core.GPT2LMHeadModel(core.GPT2Config(**GPT2)).save_pretrained(snapshot)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{index.server_address[1]}/simple")
+        patch.setenv("HF_ENDPOINT", hub.url)
         patch.setenv("HF_HUB_CACHE", str(folder / "hub"))
         patch.setenv("VITRINE_DATA_DIR", str(folder / "data"))
         server = start_server(folder / "data", "--port", "7915", models=models, command=[sys.executable, "-c", PAGE_ALONE])
@@ -153,9 +165,26 @@ def test_names_that_are_none(page: Any) -> None:
     page.locator(".ml-name").fill("not a <name>")
     page.keyboard.press("Enter")
     page.wait_for_selector(".ml-said:has-text('neither a starter nor a hub name')")
-    page.locator(".ml-name").fill("no-such-owner/no-such-model")
+    for name, reason in (("some/nothing", "neither a folder here nor a model on the hub"), ("some/gated", "is gated")):
+        page.locator(".ml-name").fill(name)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f".ml-row[data-name='{name}'] .ml-problem:has-text('{reason}')")
+
+
+def test_a_hub_name_is_stopped_and_goes_on(page: Any, hub: Hub) -> None:
+    hub.slow = True
+    page.locator(".ml-name").fill("some/model")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".ml-row[data-name='no-such-owner/no-such-model'] .ml-problem", timeout=60_000)
+    row = page.locator(".ml-row[data-name='some/model']")
+    page.wait_for_selector(".ml-row[data-name='some/model'] .ml-progress:has-text(' MB of 28 MB')")
+    page.wait_for_timeout(1500)
+    row.get_by_role("button", name="Stop").click()
+    page.wait_for_selector(".ml-row[data-name='some/model'][data-state=stopped]")
+    hub.slow = False
+    row.get_by_role("button", name="Go on").click()
+    page.wait_for_selector(".ml-row[data-name='some/model'][data-state=here]")
+    assert "hub cache" in row.inner_text() and "text-generation" in row.inner_text() and "28 MB" in row.inner_text()
+    assert any(wanted != "bytes=0-" for wanted in hub.ranges), hub.ranges
 
 
 def test_chat_with_a_folder(page: Any) -> None:
