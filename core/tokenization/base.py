@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from tokenizers import Encoding, Tokenizer
 
-from core.errors import TokenizerError, one_line
+from core.errors import TokenizerError, one_line, printable
 from core.tokenization.backend import guarded
 from core.tokenization.batch import BatchEncoding
 from core.tokenization.chat import Chat
@@ -44,7 +44,7 @@ class PreTrainedTokenizer(Chat, Vocabulary):
         for name in ("padding_side", "truncation_side"):
             setattr(self, name, self.settings.get(name) or getattr(type(self), name))
             if getattr(self, name) not in SIDES:
-                raise TokenizerError(f"{name} must be right or left, not {getattr(self, name)!r}.")
+                raise TokenizerError(f"{name} must be right or left, not '{printable(str(getattr(self, name)), 60)}'.")
         names = self.settings.get("model_input_names")
         self.model_input_names = names if isinstance(names, list) and names else list(self.layout.inputs)
         self.name_or_path = ""

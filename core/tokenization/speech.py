@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, processors
 
-from core.errors import TokenizerError
+from core.errors import TokenizerError, printable
 from core.tokenization.base import PreTrainedTokenizer
 from core.tokenization.languages import WHISPER_CODES
 from core.tokenization.layout import Layout, from_characters, from_merges, special
@@ -35,15 +35,15 @@ class WhisperTokenizer(PreTrainedTokenizer):
         """<|startoftranscript|>, language, task, <|notimestamps|>: those that apply."""
         tokens = ["<|startoftranscript|>"]
         if self.language is not None:
-            code = WHISPER_CODES.get(self.language.lower())
+            code = WHISPER_CODES.get(str(self.language).lower())
             if code is None:
                 raise TokenizerError(
-                    f"'{self.language}' is no language of Whisper's; give a name such as french or a code such as fr."
+                    f"'{printable(str(self.language), 60)}' is no language of Whisper's; give a name such as french or a code such as fr."
                 )
             tokens.append(f"<|{code}|>")
         if self.task is not None:
             if self.task not in ("transcribe", "translate"):
-                raise TokenizerError(f"Whisper's tasks are transcribe and translate, not {self.task!r}.")
+                raise TokenizerError(f"Whisper's tasks are transcribe and translate, not '{printable(str(self.task), 60)}'.")
             tokens.append(f"<|{self.task}|>")
         if not self.predict_timestamps:
             tokens.append("<|notimestamps|>")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Encoding, Tokenizer
 
-from core.errors import TokenizerError
+from core.errors import TokenizerError, printable
 from core.tokenization import convert
 from core.tokenization.base import PreTrainedTokenizer
 from core.tokenization.languages import MBART, MBART50
@@ -49,7 +49,8 @@ class MBartTokenizer(PreTrainedTokenizer):
 
     def _set_language(self, code: str) -> None:
         if not isinstance(code, str) or self._id(code) is None:
-            raise TokenizerError(f"'{code}' is no language of this tokenizer; languages: {', '.join(self.lang_code_to_id)}.")
+            shown = printable(str(code), 60)
+            raise TokenizerError(f"'{shown}' is no language of this tokenizer; languages: {', '.join(self.lang_code_to_id)}.")
         roles = {"eos": self.eos_token, "lang": code}
         self.backend_tokenizer.post_processor = self.layout.post_processor(self.backend_tokenizer, self.settings, roles)
 
