@@ -252,8 +252,13 @@ def fetch_starters(args):
             continue
         print(f"Fetching {entry.title}, {entry.size_bytes / 1e6:.0f} MB …", flush=True)
 
+        shown = -1
+
         def show(done, total):
-            print(f"\r  {done / 1e6:4.0f} of {total / 1e6:.0f} MB", end="", flush=True)
+            nonlocal shown
+            if done // 1_000_000 != shown:
+                shown = done // 1_000_000
+                print(f"\r  {shown:4} of {total / 1e6:.0f} MB", end="", flush=True)
 
         try:
             catalogue.fetch(entry, None if args.quiet else show)
