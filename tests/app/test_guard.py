@@ -29,6 +29,9 @@ PATHS = [
     ("GET", "/attention/x/mean"),
     ("GET", "/attention/x/mean/0"),
     ("GET", "/attention/x/hidden"),
+    ("GET", "/models"),
+    ("POST", "/models/fetch"),
+    ("POST", "/models/stop"),
     ("GET", "/nothing"),
 ]
 
