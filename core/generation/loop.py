@@ -1,5 +1,6 @@
 """The decode loop: forward, process, pick, append; until all rows have ended."""
 
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -120,6 +121,11 @@ def prepare(
         raise GenerationError(f"{type(model).__name__} has no language-modelling head; load it with AutoModelForCausalLM.")
     prompts = ANSWERED if isinstance(model, Seq2Seq) else ("input_ids",)
     given = {name: values.pop(name, None) for name in ("attention_mask", "token_type_ids", *prompts)}
+    if config is None and base.num_beams > 1 and values.get("num_beams") is None:  # what a file wishes for must not stop a person
+        warnings.warn(
+            f"{type(model).__name__}'s files ask for {base.num_beams} beams, which are not there yet: one is used.", stacklevel=4
+        )
+        base = base.updated(num_beams=1)
     base = base.updated(**{name: value for name, value in values.items() if value is not None or name in FACTS})
     if isinstance(model, Seq2Seq):
         ids, mask, source = answer_prompt(model, inputs, given, base)
