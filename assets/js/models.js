@@ -53,7 +53,8 @@
         row.dataset.name = model.name;
         row.dataset.state = model.problem ? "broken" : model.here ? "here" : download ? download.state : "away";
         const title = make("td", "rl-name ml-title");
-        title.append(make("b", "", model.name), make("small", "", [SOURCES[model.source], model.licence].filter(Boolean).join(" · ")));
+        const facts = [model.task, model.architecture, count(model.parameters), bytes(model.size)].filter(Boolean).join(" · ");
+        title.append(make("b", "", model.name), make("small", "", [model.source === "hub" && !model.here ? "hub" : SOURCES[model.source], model.licence].filter(Boolean).join(" · ")), make("small", "ml-narrow", facts));
         const last = make("td", "ml-act");
         if (download && download.state === "running") last.append(progress(download), button("Stop", () => ask("stop", model.name)));
         else if (!model.here) {
