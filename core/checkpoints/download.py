@@ -56,6 +56,12 @@ def download(url: str, target: Path, on_progress: Progress | None = None, cancel
 
 def find_wheel(package: str, version: str) -> str | None:
     """The address of a package's wheel in pip's index; None where that index does not say (pip itself may still find it)."""
+    stem = re.sub(r"[-_.]+", "_", package).lower()
+    return find_file(package, rf"{re.escape(f'{stem}-{version}-')}.*\.whl")
+
+
+def find_file(package: str, pattern: str) -> str | None:
+    """The address of a package's first file in pip's index whose name in lower case fits the pattern."""
     import httpx
 
     name = re.sub(r"[-_.]+", "-", package).lower()
@@ -65,19 +71,22 @@ def find_wheel(package: str, version: str) -> str | None:
                 f"{index.rstrip('/')}/{name}/", headers={"accept": JSON_INDEX}, follow_redirects=True, timeout=TIMEOUT
             )
             files: list[dict[str, Any]] = answer.raise_for_status().json()["files"]
-        except (httpx.HTTPError, ValueError, KeyError):
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError):
             continue
-        wheel = f"{name.replace('-', '_')}-{version}-"
         for file in files:
-            if file["filename"].lower().startswith(wheel) and file["filename"].endswith(".whl"):
+            if re.fullmatch(pattern, file["filename"].lower()):
                 return str(answer.url.join(file["url"]))
     return None
 
 
 def _indexes() -> list[str]:
-    """What pip is told: its environment, its configuration, else the public index."""
+    """What pip is told: by its environment, its configuration, else its own default, which its help names."""
     if found := os.environ.get("PIP_INDEX_URL"):
         return [found]
-    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    configured = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    return [configured or "https://pypi.org/simple"]
+    pip = [sys.executable, "-m", "pip"]
+    if configured := subprocess.run([*pip, "config", "get", "global.index-url"], capture_output=True, text=True).stdout.strip():
+        return [configured]
+    said = subprocess.run(
+        [*pip, "download", "--help"], capture_output=True, text=True, env={**os.environ, "COLUMNS": "400"}
+    ).stdout
+    return re.findall(r"--index-url <url>.*?\(default\s+(https?://[^\s)]+)\)", said, re.S)[:1]

@@ -9,14 +9,11 @@ import torch
 import transformers
 
 import core
-from core.checkpoints.download import download
+from core.checkpoints.download import download, find_file
 from core.processing import load_audio
 
 # Recordings of LibriVox (public domain) with their transcripts, out of a package's source.
-SOURCE = (
-    "https://files.pythonhosted.org/packages/61/e7/"
-    "13e0e787ff467218de880310d79cba14424f13b87171ac44af0bde1e428c/pocketsphinx-5.1.1.tar.gz"
-)
+PACKAGE, SOURCE = "pocketsphinx", "pocketsphinx-5.1.1.tar.gz"
 CLIPS = {
     "0870": "and mister john dashwood had then leisure to consider how much there might be prudently in his power to do for them",
     "0890": "unless to be rather cold hearted and rather selfish is to be ill disposed",
@@ -30,7 +27,9 @@ def clips(request: pytest.FixtureRequest) -> dict[str, Path]:
     folder = Path(request.config.cache.mkdir("speech"))
     found = {number: folder / f"{number}.wav" for number in CLIPS}
     if not all(file.is_file() for file in found.values()):
-        archive = download(SOURCE, folder / "source.tar.gz")
+        address = find_file(PACKAGE, re.escape(SOURCE))
+        assert address is not None
+        archive = download(address, folder / SOURCE)
         with tarfile.open(archive) as files:
             for number, target in found.items():
                 name = f"pocketsphinx-5.1.1/test/data/librivox/sense_and_sensibility_01_austen_64kb-{number}.wav"
