@@ -88,7 +88,7 @@ def load(
     config = model.config
     places = {"": "cpu"} if device_map is None else map_devices(model, device_map, wanted or _as_dtype(config.dtype), max_memory)
     with open_checkpoint(path, variant, use_safetensors) as file:
-        state = _read(model, file, wanted, info)
+        state = _read(model, file, path, wanted, info)
     _assign(model, state, path, ignore_mismatched_sizes, info)
     _report(model, path, info)
     if set(places.values()) != {"cpu"}:
@@ -124,13 +124,15 @@ def _empty(cls: type[PreTrainedModel], config: PreTrainedConfig | None, path: Pa
         raise ConfigError(f"{path}: no {cls.__name__} can be made as its configuration says: {one_line(error)}.") from error
 
 
-def _read(model: PreTrainedModel, file: Checkpoint, dtype: torch.dtype | None, info: LoadingInfo) -> dict[str, torch.Tensor]:
+def _read(
+    model: PreTrainedModel, file: Checkpoint, path: Path, dtype: torch.dtype | None, info: LoadingInfo
+) -> dict[str, torch.Tensor]:
     """The checkpoint's tensors under the model's names; only those that the model has a place for are touched."""
     expected = model.state_dict().keys()
     state = {}
     for name in file.names():
         if model.other_names and re.search(model.other_names, name):
-            state |= _translated(model, name, file.load(name, dtype), dtype)
+            state |= _translated(model, name, file.load(name, dtype), path, dtype)
             continue
         own = own_name(name, f"{model.base_model_prefix}.", expected)
         if own is None:
@@ -142,14 +144,16 @@ def _read(model: PreTrainedModel, file: Checkpoint, dtype: torch.dtype | None, i
     return state
 
 
-def _translated(model: PreTrainedModel, name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+def _translated(
+    model: PreTrainedModel, name: str, tensor: torch.Tensor, path: Path, dtype: torch.dtype | None
+) -> dict[str, torch.Tensor]:
     """What the model makes of a tensor whose name stands for others, as far as it has a place for it."""
     expected = model.state_dict().keys()
     try:
         parts = model.translate(name, tensor if dtype is None else tensor.to(dtype))
     except (IndexError, ValueError) as error:
         shape = tuple(tensor.shape)
-        raise CheckpointError(f"The tensor '{name}' has shape {shape}, which cannot be what its name says.") from error
+        raise CheckpointError(f"{path}: tensor '{name}' has shape {shape}, which cannot be what its name says.") from error
     own = {own_name(part, f"{model.base_model_prefix}.", expected): value for part, value in parts.items()}
     return {part: value for part, value in own.items() if part is not None}
 
