@@ -112,7 +112,8 @@ def build(workbench: Any) -> SimpleNamespace:
 
     def refresh(name: str | None, chosen: str) -> Any:
         found = [BASE, *workbench.adapters(name)]
-        return gr.Dropdown(found, value=chosen if chosen in [value for _, value in found] else "")
+        # a choice that is still there is left alone: the person may have made another meanwhile
+        return gr.Dropdown(found) if chosen in [value for _, value in found] else gr.Dropdown(found, value="")
 
     def set_preset(chosen: str) -> list[Any]:
         values = presets()[chosen]
@@ -195,7 +196,9 @@ def build(workbench: Any) -> SimpleNamespace:
     )
     chat.undo(undo, chat, [chat, box], **private)
     stop.click(stopped, chat, [send, stop, said, kept], cancels=started, **private)
-    gr.on([clear.click, chat.clear], lambda: ([], "", []), None, [chat, said, kept], **private)
+    gr.on(
+        [clear.click, chat.clear], None, None, [chat, said, kept], js="() => [[], '', []]", **private
+    )  # at once, in the browser
     model.change(refresh, [model, adapter], adapter, **private)
     choice.change(set_preset, choice, knobs, **private)
     return SimpleNamespace(

@@ -21,7 +21,8 @@ def word_pieces(lower: bool = True) -> list[str]:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokenizer.train_from_iterator(training_lines(), trainers.WordPieceTrainer(vocab_size=700, special_tokens=special))
     vocabulary = tokenizer.get_vocab()
-    return sorted(vocabulary, key=vocabulary.__getitem__)
+    # GGUF marks where a word begins with ▁, so that no piece of this vocabulary may hold one
+    return [token for token in sorted(vocabulary, key=vocabulary.__getitem__) if "▁" not in token]
 
 
 @cache
