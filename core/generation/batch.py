@@ -80,13 +80,12 @@ class Batch:
 
     def part(self, row: Row) -> Cache:
         """The cache of one row alone, without padding."""
-        at, length = self.rows.index(row), self.cache.get_seq_length()
+        at = self.rows.index(row)
         padding = self._mask.shape[1] - int(self._mask[at].sum())
         return self.cache if len(self.rows) == 1 and not padding else Cache.joined([(self.cache, at, padding)])
 
     def change(self, leaving: Sequence[Row], joining: Sequence[tuple[Row, Cache]] = ()) -> None:
         """Let rows go and take others in, whose caches lack their newest token. Padding that no row needs any more goes too."""
-        length = self.cache.get_seq_length()
         staying = [(row, self.cache, at) for at, row in enumerate(self.rows) if row not in leaving]
         every = staying + [(row, cache, 0) for row, cache in joining]
         self.rows = [row for row, _, _ in every]

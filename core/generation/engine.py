@@ -115,13 +115,13 @@ class Engine:
         if ids.shape[0] > 1 or values.get("num_return_sequences", config.num_return_sequences if config else 1) > 1:
             raise GenerationError("An engine writes one answer to a request: submit each prompt as often as you want answers.")
         if isinstance(model, Seq2Seq):
-            config = (config or model.generation_config).updated(**values)
+            settings = (config or model.generation_config).updated(**values)
         else:
             check_fits(model, ids.shape[1])
-            ids, _, config, _ = prepare(model, ids, config, values)
-        if config.stop_strings and tokenizer is None:
+            ids, _, settings, _ = prepare(model, ids, config, values)
+        if settings.stop_strings and tokenizer is None:
             raise GenerationError("stop_strings needs the tokenizer: submit(…, tokenizer=tokenizer).")
-        request = Request(ids, replace(config, return_dict_in_generate=False), adapter, tokenizer, taps)
+        request = Request(ids, replace(settings, return_dict_in_generate=False), adapter, tokenizer, taps)
         self._enter(request)
         return request
 

@@ -115,7 +115,6 @@ def stream(
     """One prompt's (1, tokens) answer as events, the last of them Finished. `cancelled` is asked at every step."""
     ids, mask, config, source = prepare(model, input_ids, config, {"attention_mask": attention_mask, **values})
     stops = [config.stop_strings] if isinstance(config.stop_strings, str) else config.stop_strings or []
-    text = Detokeniser(tokenizer, stops)
     answer = Answer(tokenizer, stops, ids.shape[1])
     training = model.training
     model.eval()
