@@ -40,7 +40,12 @@ class Request:
     def __iter__(self) -> Iterator[Event]:
         try:
             while True:
-                event = self._events.get()
+                try:
+                    event = self._events.get(timeout=1)
+                except queue.Empty:
+                    if self.position:  # told again, so that whoever carries it on can see that nobody listens any more
+                        yield Waiting(self.position)
+                    continue
                 if isinstance(event, BaseException):
                     raise event
                 yield event
