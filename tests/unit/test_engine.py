@@ -235,6 +235,34 @@ def test_an_error_hurts_nobody_else() -> None:
         assert engine.submit(prompt(4), max_new_tokens=20).result().token_ids == expected[0]
 
 
+def test_a_step_that_fails_once_costs_one_request() -> None:
+    """A fault in the middle of the model, whose cause is in no row: the newest request pays, the others never know."""
+    model, faults = llama(), [RuntimeError("out of memory")]
+
+    def fail(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        if inputs[0].shape[0] == 3 and faults:
+            raise faults.pop()
+
+    model.model.layers[1].register_forward_pre_hook(fail)
+    with Engine(model) as engine:
+        requests = [engine.submit(prompt(n), max_new_tokens=20) for n in (4, 15, 9)]
+        for n, request in zip((4, 15), requests[:2], strict=True):
+            assert request.result().token_ids == alone(model, prompt(n), max_new_tokens=20)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            requests[2].result()
+
+
+def test_padding_goes_with_the_row_that_needed_it() -> None:
+    model, widths = llama(), []
+    expected = alone(model, prompt(5), max_new_tokens=40)
+    with Engine(model) as engine:
+        model.register_forward_pre_hook(lambda m, a, kw: widths.append(kw["attention_mask"].shape[1]), with_kwargs=True)
+        short = engine.submit(prompt(5), max_new_tokens=40)
+        engine.submit(prompt(100), max_new_tokens=10).result()
+        assert short.result().token_ids == expected
+        assert max(widths) > 100 and widths[-1] == 44
+
+
 def test_nonsense_is_refused_at_once() -> None:
     with Engine(llama()) as engine:
         for values, sentence in (
@@ -428,6 +456,17 @@ def test_a_second_turn_computes_only_what_is_new() -> None:
         for ids, request in zip(asked, requests, strict=True):
             assert request.result().token_ids == alone(model, ids, max_new_tokens=15)
         assert engine.submit(other, max_new_tokens=1).result().reused_tokens >= 60
+
+
+def test_what_was_padded_is_reused_without_its_padding() -> None:
+    model = llama()
+    with Engine(model) as engine:
+        long = engine.submit(prompt(200), max_new_tokens=400)
+        short = engine.submit(prompt(30), max_new_tokens=10).result()
+        second = [*prompt(30), *short.token_ids, 5, 6]
+        end = engine.submit(second, max_new_tokens=10).result()
+        assert end.reused_tokens == 39 and end.token_ids == alone(model, second, max_new_tokens=10)
+        long.cancel()
 
 
 def test_a_cancelled_answer_is_reused_too() -> None:
