@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,3 @@ class Crew:
                 call.release()
             return function(gate.ctypes.data, True, wanted, *arguments)
 
-
-def now() -> float:
-    """Seconds of a clock for differences."""
-    return time.perf_counter()

@@ -89,8 +89,10 @@ def dense(form, weight, first, last, x, stride, columns, out, rows):  # type: ig
         w0 = weight + row * step
         w1, w2, w3 = w0 + min(1, last - row - 1) * step, w0 + min(2, last - row - 1) * step, w0 + min(3, last - row - 1) * step
         place, found = out + 4 * (row - first), dot4(form, w0, w1, w2, w3, x, stride, columns, rows)
-        store(place, found)  # beyond a tile stands room for one more
-        for t in range(len(rows) - 1, 0, -1):
+        if len(rows) == 1:
+            store(place, found)  # what is too much is written over, or stands behind the tile
+            continue
+        for t in range(len(rows)):
             for i in range(4):
                 put(place + 64 * t + 4 * i, lane(found, 4 * t + i))
 

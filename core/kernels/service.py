@@ -16,8 +16,7 @@ from core.modeling.taps import active
 
 logger = logging.getLogger(__name__)
 
-ROWS = 16
-Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Step = Callable[[torch.Tensor], torch.Tensor]
 
 _allowed: ContextVar[bool] = ContextVar("kernels", default=True)
 
@@ -45,10 +44,14 @@ class _State:
 _states: "WeakKeyDictionary[nn.Module, _State]" = WeakKeyDictionary()
 
 
-def step_for(model: Any, cache: Cache | None, rows: int = 1) -> Step | None:
-    """A function that computes the next token's logits for `rows` rows whose other tokens are in the cache, or None where the plain path
-    is to run: another device, gradients, taps, hooks, training, too many rows, a model that is not Llama-like."""
-    if not _allowed.get() or machine.reason_against() or cache is None or not len(cache) or cache.cross or rows > ROWS:
+def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None:
+    """A function that computes the next token's logits of every row, or None where the plain path is to run: another device, gradients,
+    taps, hooks, training, too many rows, a model that is not Llama-like.
+
+    mask (batch, tokens) speaks of one token more than the cache holds. The function takes that token's ids (batch, 1), puts its keys
+    and values into the cache and returns (batch, vocabulary) float32.
+    """
+    if not _allowed.get() or cache is None or not len(cache) or cache.cross or machine.reason_against():
         return None
     if torch.is_grad_enabled() or active() or model.training:
         return None
@@ -57,17 +60,17 @@ def step_for(model: Any, cache: Cache | None, rows: int = 1) -> Step | None:
         _look(model, state)
         state.cache = ref(cache)
     decoder = state.decoder
-    if decoder is None:
+    if decoder is None or not decoder.fits(mask, cache):
         return None
 
-    def step(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """ids (batch, 1), mask (batch, tokens so far and this one) -> logits (batch, vocabulary) float32."""
-        from core.kernels.plan import Unfit
-
-        try:
-            return decoder.step(model, ids, mask, cache) if decoder.proven else decoder.prove(model, ids, mask, cache)
-        except Unfit as reason:
-            raise NotImplementedError from reason
+    def step(ids: torch.Tensor) -> torch.Tensor:
+        if decoder.proven:
+            return decoder.step(model, ids, mask, cache)
+        logits, difference = decoder.prove(model, ids, mask, cache)
+        if difference is not None:
+            state.decoder, state.reason = None, difference
+            logger.warning("%s: %s", type(model).__name__, describe(model))
+        return logits
 
     return step
 
@@ -76,9 +79,7 @@ def _look(model: Any, state: _State) -> None:
     looks = _looks(model)
     if looks == state.looked:
         return
-    state.looked, state.decoder = looks, None
-    if state.reason is None or looks:
-        state.reason = _against(model)
+    state.looked, state.decoder, state.reason = looks, None, _against(model)
     if state.reason is not None:
         return
     from core.kernels.decode import Decoder
