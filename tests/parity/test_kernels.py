@@ -43,7 +43,7 @@ def texts(batch: int, length: int, vocabulary: int) -> tuple[torch.Tensor, torch
 @torch.inference_mode()
 def logits_of(model: Any, ids: torch.Tensor, mask: torch.Tensor, prompt: int) -> list[torch.Tensor]:
     """The logits after each token from the prompt's last on, as the decode loop computes them."""
-    from core.generation.loop import decode_step
+    from core.generation.step import decode_step
 
     cache = Cache()
     return [decode_step(model, ids[:, :end], mask[:, :end], cache) for end in range(prompt, ids.shape[1] + 1)]
