@@ -88,7 +88,7 @@ def prepare(
         embeds = given["inputs_embeds"]
         ids = inputs if inputs is not None else given["input_ids"]
         if embeds is None or ids is not None:
-            ids, mask = text_prompt(ids, given["attention_mask"], held)
+            ids, mask = to_the_left(*text_prompt(ids, given["attention_mask"], held))
             embeds = embeds if embeds is None or ids.shape[1] < embeds.shape[1] else None
         if embeds is not None:
             if embeds.dim() != 3:
@@ -149,6 +149,14 @@ def text_prompt(
         if pad is not None and pad not in config.eos_ids and bool((ids == pad).any()):
             mask = (ids != pad).long()
     return ids, mask
+
+
+def to_the_left(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows padded at their end padded before their beginning instead, so that an answer stands behind its prompt."""
+    if mask.shape != ids.shape or bool(mask[:, -1].all()):
+        return ids, mask
+    order = mask.bool().sort(dim=1, stable=True).indices
+    return ids.gather(1, order), mask.gather(1, order)
 
 
 def answer_prompt(

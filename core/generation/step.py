@@ -70,7 +70,7 @@ def decode_steps(
         new = mask.shape[1] - past
         if new == 1 and record is None and (compiled := kernels.step_for(model, mask, cache)) is not None:
             return compiled(ids[:, -1:])[:, None]
-        places = (mask.cumsum(-1) - 1).clamp(min=0)[:, past:]
+        places = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)[:, past:]
         out = model(**_tokens(model, ids, embeds, past), attention_mask=mask, position_ids=places, **wanted)
     if record is not None:
         record.keep(out)
