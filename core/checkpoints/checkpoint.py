@@ -7,6 +7,7 @@ from typing import Protocol, Self
 
 import torch
 
+from core.checkpoints.blocks import Blocks
 from core.checkpoints.ctranslate2 import CTranslate2File
 from core.checkpoints.gguf import GGUFFile
 from core.checkpoints.gguf_architectures import GGUFCheckpoint
@@ -39,6 +40,11 @@ class Checkpoint:
     def load(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """One tensor; quantised blocks become float32 unless dtype says otherwise."""
         return self._where[name].load(name, dtype)
+
+    def load_blocks(self, name: str) -> Blocks | None:
+        """One matrix in the blocks that the file has it in; None where it holds plain numbers."""
+        file = self._where[name]
+        return file.load_blocks(name) if isinstance(file, GGUFCheckpoint) else None
 
     def close(self) -> None:
         """Let go of the files; tensors that were loaded stay valid."""

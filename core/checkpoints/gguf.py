@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from core.checkpoints.blocks import SIZES, Blocks
 from core.checkpoints.gguf_quants import KINDS, Kind, unpack
 from core.errors import CheckpointError, printable
 
@@ -84,10 +85,7 @@ class GGUFFile:
         """One tensor, or one entry of its first axis: a view of the map (writes stay private), or blocks unpacked to float32;
         then in `dtype`."""
         info = self.tensors[name]
-        shape, size, offset = info.shape, info.size, info.offset
-        if index is not None:
-            shape, size = shape[1:], size // shape[0]
-            offset += index * size
+        shape, size, offset = self._entry(info, index)
         if not size:
             return torch.empty(shape, dtype=dtype or info.kind.dtype or torch.float32)
         if info.kind.dtype is None:
@@ -97,6 +95,23 @@ class GGUFFile:
         else:
             tensor = torch.frombuffer(self._map, dtype=info.kind.dtype, count=size // info.kind.size, offset=offset)
         return tensor.view(shape).to(dtype or info.kind.dtype)
+
+    def blocks(self, name: str, index: int | None = None) -> Blocks | None:
+        """A matrix as it stands in the file, a view of the map; None where it is no matrix in a form of Blocks."""
+        info = self.tensors[name]
+        form = info.kind.name.lower()
+        shape, size, offset = self._entry(info, index)
+        if form not in SIZES or len(shape) != 2:
+            return None
+        data = torch.frombuffer(self._map, dtype=torch.uint8, count=size, offset=offset)
+        return Blocks(form, data.view(shape[0], -1, SIZES[form]))
+
+    def _entry(self, info: TensorInfo, index: int | None) -> tuple[tuple[int, ...], int, int]:
+        """Shape, bytes and place of a tensor, or of one entry of its first axis."""
+        if index is None:
+            return info.shape, info.size, info.offset
+        size = info.size // info.shape[0]
+        return info.shape[1:], size, info.offset + index * size
 
     def close(self) -> None:
         """The map lives as long as a tensor of it."""

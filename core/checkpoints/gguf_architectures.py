@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from core.checkpoints.blocks import Blocks, quantize
 from core.checkpoints.gguf import GGUFFile
 from core.errors import CheckpointError
 
@@ -151,7 +152,7 @@ PHI3_NAMES = NAMES | {
     "blk.{i}.attn_qkv": "model.layers.{i}.self_attn.qkv_proj",
     "blk.{i}.ffn_up": "model.layers.{i}.mlp.gate_up_proj",
 }
-ROTARY = {
+ROTARY = {  # these move whole rows, so they hold for rows of blocks too
     r"\.attn_q\.(weight|bias)$": _unpermute("num_attention_heads"),
     r"\.attn_k\.(weight|bias)$": _unpermute("num_key_value_heads"),
 }
@@ -319,14 +320,33 @@ class GGUFCheckpoint:
     def load(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """One tensor; quantised blocks become float32 unless dtype says otherwise."""
         stored, expert = self._where[name]
-        transform = next((f for pattern, f in self._architecture.transforms.items() if re.search(pattern, stored)), None)
+        transform = self._transform(stored)
         if transform is None:
             return self._file.load(stored, dtype, expert)
         tensor = self._file.load(stored, None, expert)
+        return self._transformed(tensor, transform, stored).to(dtype or tensor.dtype)
+
+    def load_blocks(self, name: str) -> Blocks | None:
+        """A matrix in blocks: as they are in the file, other kinds of blocks as q8_0; None where the file has plain numbers, or has
+        rows where the reference has columns."""
+        stored, expert = self._where[name]
+        transform = self._transform(stored)
+        if self._file.tensors[stored].kind.dtype is not None or transform not in (None, *ROTARY.values()):
+            return None
+        blocks = self._file.blocks(stored, expert)
+        if blocks is None:
+            tensor = self.load(name)
+            return quantize(tensor, "q8_0") if tensor.dim() == 2 else None
+        return blocks if transform is None else Blocks(blocks.form, self._transformed(blocks.data, transform, stored))
+
+    def _transform(self, stored: str) -> Transform | None:
+        return next((f for pattern, f in self._architecture.transforms.items() if re.search(pattern, stored)), None)
+
+    def _transformed(self, tensor: torch.Tensor, transform: Transform, stored: str) -> torch.Tensor:
         try:
-            return transform(tensor, self._config).to(dtype or tensor.dtype)
+            return transform(tensor, self._config)
         except RuntimeError:
-            shape = tuple(tensor.shape)
+            shape = self._file.shape(stored)
             raise CheckpointError(f"{self._file.path}: '{stored}' of shape {shape} does not fit its metadata.") from None
 
     def close(self) -> None:

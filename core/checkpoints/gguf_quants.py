@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from core.checkpoints.blocks import dequantize
+
 
 def _halves(blocks: np.ndarray, at: int) -> np.ndarray:
     """The fp16 number at this byte of each block -> (blocks, 1) float32."""
@@ -47,24 +49,12 @@ def _six_bit_pairs(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scales.astype(np.float32), minima.astype(np.float32)
 
 
-def _q4_0(b: np.ndarray) -> np.ndarray:
-    return (_nibbles(b[:, 2:]).astype(np.float32) - 8) * _halves(b, 0)
-
-
-def _q4_1(b: np.ndarray) -> np.ndarray:
-    return _nibbles(b[:, 4:]).astype(np.float32) * _halves(b, 0) + _halves(b, 2)
-
-
 def _q5_0(b: np.ndarray) -> np.ndarray:
     return ((_nibbles(b[:, 6:]) | _fifth_bits(b[:, 2:6])).astype(np.float32) - 16) * _halves(b, 0)
 
 
 def _q5_1(b: np.ndarray) -> np.ndarray:
     return (_nibbles(b[:, 8:]) | _fifth_bits(b[:, 4:8])).astype(np.float32) * _halves(b, 0) + _halves(b, 2)
-
-
-def _q8_0(b: np.ndarray) -> np.ndarray:
-    return b[:, 2:].view(np.int8).astype(np.float32) * _halves(b, 0)
 
 
 def _q2_k(b: np.ndarray) -> np.ndarray:
@@ -103,6 +93,11 @@ def _q8_k(b: np.ndarray) -> np.ndarray:
     return b[:, 4:260].view(np.int8).astype(np.float32) * np.ascontiguousarray(b[:, :4]).view(np.float32)
 
 
+def _of_32(form: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The kinds that a model may compute with as they are: core.checkpoints.blocks."""
+    return lambda b: dequantize(torch.from_numpy(b), form).numpy()
+
+
 @dataclass(frozen=True)
 class Kind:
     """A tensor type: `size` bytes hold `count` numbers; a plain dtype, or blocks and how they unpack."""
@@ -118,11 +113,11 @@ KINDS = {
     0: Kind("F32", 4, dtype=torch.float32),
     1: Kind("F16", 2, dtype=torch.float16),
     30: Kind("BF16", 2, dtype=torch.bfloat16),
-    2: Kind("Q4_0", 18, 32, unpack=_q4_0),
-    3: Kind("Q4_1", 20, 32, unpack=_q4_1),
+    2: Kind("Q4_0", 18, 32, unpack=_of_32("q4_0")),
+    3: Kind("Q4_1", 20, 32, unpack=_of_32("q4_1")),
     6: Kind("Q5_0", 22, 32, unpack=_q5_0),
     7: Kind("Q5_1", 24, 32, unpack=_q5_1),
-    8: Kind("Q8_0", 34, 32, unpack=_q8_0),
+    8: Kind("Q8_0", 34, 32, unpack=_of_32("q8_0")),
     10: Kind("Q2_K", 84, 256, unpack=_q2_k),
     11: Kind("Q3_K", 110, 256, unpack=_q3_k),
     12: Kind("Q4_K", 144, 256, unpack=_q4_k),

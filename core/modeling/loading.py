@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from core.checkpoints import Checkpoint, open_checkpoint
+from core.checkpoints.blocks import Blocks
 from core.checkpoints.description import read_description
 from core.checkpoints.resolve import resolve
 from core.errors import CheckpointError, ConfigError, one_line
@@ -19,6 +20,7 @@ from core.modeling.model import PreTrainedModel
 from core.modeling.placement import Place, device_of, follow
 from core.modeling.placement import device_map as map_devices
 from core.modeling.positions import Sinusoids
+from core.modeling.quantization import forms, in_form, install, kept_blocks, plain_state
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ OLD_NAMES = [
     (r"\.weight_g$", ".parametrizations.weight.original0"),
     (r"\.weight_v$", ".parametrizations.weight.original1"),
 ]
+State = dict[str, torch.Tensor | Blocks]
 NOT_WEIGHTS = re.compile(r"(\.attn\.(bias|masked_bias)|position_ids|rotary_emb\.inv_freq)$")
 
 
@@ -63,6 +66,7 @@ def load(
     attn_implementation: str | None = None,
     low_cpu_mem_usage: bool | None = None,
     use_safetensors: bool | None = None,
+    quantization: str | None = None,
     **overrides: Any,
 ) -> Any:
     """A model of `cls` in evaluation mode; with output_loading_info, it and how the checkpoint met it.
@@ -70,7 +74,8 @@ def load(
     dtype: "auto" or None takes the checkpoint's; GGUF's quantised blocks become float32. device_map: a device, module names and
     their devices, or "auto", which fills the GPUs, then the CPU (max_memory: how much of each). variant "fp16" takes
     model.fp16.safetensors. ignore_mismatched_sizes makes tensors of another shape new. attn_implementation and low_cpu_mem_usage are
-    accepted and change nothing. Other keywords override keys of the configuration. Raises CheckpointError naming the file and what
+    accepted and change nothing. quantization "gguf", "int8" or "int4" keeps matrices in blocks (core.modeling.quantization); dtype is
+    then what is computed in, bfloat16 where None. Other keywords override keys of the configuration. Raises CheckpointError naming the file and what
     is wrong with it.
     """
     path = resolve(
@@ -85,11 +90,13 @@ def load(
         use_safetensors=use_safetensors,
     )
     model, wanted, info = _empty(cls, config, path, overrides), _as_dtype(dtype or torch_dtype), LoadingInfo()
-    config = model.config
+    config, blocks = model.config, forms(model, quantization)
+    if quantization and wanted is None:
+        wanted = torch.bfloat16
     places = {"": "cpu"} if device_map is None else map_devices(model, device_map, wanted or _as_dtype(config.dtype), max_memory)
     with open_checkpoint(path, variant, use_safetensors) as file:
-        state = _read(model, file, path, wanted, info)
-    _assign(model, state, path, ignore_mismatched_sizes, info)
+        state = _read(model, file, path, wanted, info, blocks)
+    _assign(model, state, path, ignore_mismatched_sizes, info, wanted)
     _report(model, path, info)
     if set(places.values()) != {"cpu"}:
         _place(model, places)
@@ -125,19 +132,24 @@ def _empty(cls: type[PreTrainedModel], config: PreTrainedConfig | None, path: Pa
 
 
 def _read(
-    model: PreTrainedModel, file: Checkpoint, path: Path, dtype: torch.dtype | None, info: LoadingInfo
-) -> dict[str, torch.Tensor]:
-    """The checkpoint's tensors under the model's names; only those that the model has a place for are touched."""
+    model: PreTrainedModel, file: Checkpoint, path: Path, dtype: torch.dtype | None, info: LoadingInfo, blocks: dict[str, str]
+) -> State:
+    """The checkpoint's tensors under the model's names, as blocks where `blocks` names a form; only those that the model has a place
+    for are touched."""
     expected = model.state_dict().keys()
-    state = {}
+    state: State = {}
     for name in file.names():
         if model.other_names and re.search(model.other_names, name):
-            state |= _translated(model, name, file.load(name, dtype), path, dtype)
+            parts = _translated(model, name, file.load(name, dtype), path, dtype)
+            state |= {part: in_form(tensor, blocks.get(part)) for part, tensor in parts.items()}
             continue
         own = own_name(name, f"{model.base_model_prefix}.", expected)
         if own is None:
             if not NOT_WEIGHTS.search(name):
                 info.unexpected_keys.append(name)
+            continue
+        if own in blocks and (kept := kept_blocks(file, name, blocks[own], path)) is not None:
+            state[own] = kept
             continue
         tensor = file.load(name, dtype)
         state[own] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
@@ -170,7 +182,9 @@ def own_name(name: str, prefix: str, expected: Collection[str]) -> str | None:
     return None
 
 
-def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, ignore_sizes: bool, info: LoadingInfo) -> None:
+def _assign(
+    model: PreTrainedModel, state: State, path: Path, ignore_sizes: bool, info: LoadingInfo, dtype: torch.dtype | None
+) -> None:
     """Put the tensors into the model; what it lacks is made new where it belongs to a head."""
     tied = model.tied_weights()
     for name, source in tied.items():
@@ -199,9 +213,11 @@ def _assign(model: PreTrainedModel, state: dict[str, torch.Tensor], path: Path, 
         raise CheckpointError(
             f"{path}: {len(lost)} of the {len(own)} tensors of {type(model).__name__} are missing: {', '.join(lost[:3])}{more}."
         )
-    model.load_state_dict(state, strict=False, assign=True)
+    install(model, {name: blocks for name, blocks in state.items() if isinstance(blocks, Blocks)}, dtype or torch.float32)
+    plain = {name: tensor for name, tensor in state.items() if not isinstance(tensor, Blocks)}
+    model.load_state_dict(plain, strict=False, assign=True)
     if new:
-        like = next((tensor.dtype for tensor in state.values() if tensor.is_floating_point()), torch.float32)
+        like = next((tensor.dtype for tensor in plain.values() if tensor.is_floating_point()), dtype or torch.float32)
         for name in new:
             module, _, leaf = name.rpartition(".")
             fresh = torch.zeros(own[name].shape, dtype=like)
@@ -234,21 +250,25 @@ def _place(model: PreTrainedModel, places: dict[str, str]) -> None:
             done[id(parameter)] = torch.nn.Parameter(parameter.data.to(device_of(name, places)), parameter.requires_grad)
         module, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(module), leaf, done[id(parameter)])
-    for name, buffer in model.named_buffers():
-        model.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = buffer.to(device_of(name, places))
+    moved: dict[tuple[int, str], torch.Tensor] = {}
+    for name, buffer in list(model.named_buffers(remove_duplicate=False)):
+        module, _, leaf = name.rpartition(".")
+        place = device_of(name, places)
+        model.get_submodule(module)._buffers[leaf] = moved.setdefault((id(buffer), place), buffer.to(place))
     model.hf_device_map = places  # type: ignore[assignment]
     follow(model, places)
 
 
 def save(model: PreTrainedModel, folder: Path, max_shard_size: int | str) -> None:
-    """Write the model so that we, and the reference library, can load it."""
+    """Write the model so that we, and the reference library, can load it: matrices in blocks unpacked, exactly."""
     from core.checkpoints.safetensors_io import save as save_tensors
 
     folder.mkdir(parents=True, exist_ok=True)
     tied = model.tied_weights()
-    tensors = {name: t.detach().contiguous() for name, t in model.state_dict().items() if name not in tied}
+    tensors = {name: t.contiguous() for name, t in plain_state(model).items() if name not in tied}
     model.config.architectures = [type(model).__name__]
-    model.config.dtype = str(model.dtype).removeprefix("torch.")
+    dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), model.dtype)
+    model.config.dtype = str(dtype).removeprefix("torch.")
     save_tensors(tensors, folder, max_shard_size=max_shard_size, metadata={"format": "pt"})
     model.config.save_pretrained(folder)
     if model.can_generate():

@@ -11,10 +11,13 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from core.checkpoints.blocks import Blocks
+from core.errors import ConfigError
 from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
 from core.modeling.layers import Conv1D, RMSNorm
 from core.modeling.positions import Sinusoids
+from core.modeling.quantized import Quantized, quantized
 from core.modeling.taps import Taps, active, head_mask_taps, tapped
 
 
@@ -171,6 +174,10 @@ class PreTrainedModel(nn.Module):
         are random.
         """
         old = self.get_input_embeddings()
+        if isinstance(old, Quantized) or isinstance(self.get_output_embeddings(), Quantized):
+            raise ConfigError(
+                f"{type(self).__name__}'s vocabulary is quantised and cannot be resized; load it without quantization."
+            )
         rows = new_num_tokens or old.num_embeddings
         if pad_to_multiple_of:
             rows = -(-rows // pad_to_multiple_of) * pad_to_multiple_of
@@ -207,7 +214,9 @@ class PreTrainedModel(nn.Module):
 
     def num_parameters(self, only_trainable: bool = False) -> int:
         """How many numbers it holds; tied tensors count once."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+        plain = sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+        matrices = {id(module.blocks): module.count for module in self.modules() if isinstance(module, Quantized)}
+        return plain + (0 if only_trainable else sum(matrices.values()))
 
     def tied_weights(self) -> dict[str, str]:
         """The parameters that share a tensor as this model is configured: own name -> name of the tensor it shares."""
@@ -216,8 +225,7 @@ class PreTrainedModel(nn.Module):
     def tie_weights(self) -> None:
         """Make tied parameters one tensor, where the configuration says so."""
         for name, source in self.tied_weights().items():
-            module, _, leaf = name.rpartition(".")
-            setattr(self.get_submodule(module), leaf, self.get_parameter(source))
+            share(self, name, source)
 
     def init_weights(self, prefixes: tuple[str, ...] = ("",)) -> None:
         """Random weights for modules whose name begins with one of the prefixes: normal of `initializer_range`, zero
@@ -325,6 +333,18 @@ def default_positions(past: int, length: int, device: torch.device) -> torch.Ten
 def keep_logits(hidden: torch.Tensor, logits_to_keep: int) -> torch.Tensor:
     """The last `logits_to_keep` positions of (batch, tokens, width); 0 keeps all."""
     return hidden[:, -logits_to_keep:] if logits_to_keep else hidden
+
+
+def share(model: nn.Module, name: str, source: str) -> None:
+    """Let a parameter be the tensor of another; where that stands in blocks, the layer it belongs to computes with them too."""
+    (path, _, leaf), (there, _, other) = name.rpartition("."), source.rpartition(".")
+    layer, giver = model.get_submodule(path), model.get_submodule(there)
+    if not isinstance(giver, Quantized) or other != "weight":
+        setattr(layer, leaf, model.get_parameter(source))
+    elif isinstance(layer, Quantized):
+        layer.blocks, layer.form = giver.blocks, giver.form
+    else:
+        put_module(model, path, quantized(layer, Blocks(giver.form, giver.blocks), getattr(giver, "dtype", torch.float32)))
 
 
 def put_module(parent: nn.Module, name: str, value: nn.Module) -> None:
