@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from core import kernels
 from core.errors import GenerationError
 from core.generation.config import FACTS, GenerationConfig
 from core.generation.processors import Processor, processors_for
@@ -60,6 +61,8 @@ def decode_step(
             logits_to_keep=1,
         )
         return out.logits[:, -1].float()
+    if ids.shape[1] - past == 1 and (compiled := kernels.step_for(model, mask, cache)) is not None:
+        return compiled(ids[:, past:])
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, past:]
     out = model(
         input_ids=ids[:, past:],

@@ -27,14 +27,18 @@ class _Layer:
             self.values = torch.cat([self.values[:, :, : self.length], values], 2)
             self.owned = False
         else:
-            writable = self.owned and self.keys.is_inference() == torch.is_inference_mode_enabled()
-            if not writable or end > self.keys.shape[2]:
-                capacity = max(2 * self.length, end, ROOM)
-                self.keys, self.values = self._grown(self.keys, capacity), self._grown(self.values, capacity)
-                self.owned = True
+            self.reserve(end)
             self.keys[:, :, self.length : end] = keys
             self.values[:, :, self.length : end] = values
         self.length = end
+
+    def reserve(self, end: int) -> None:
+        """Memory of its own for so many tokens."""
+        writable = self.owned and self.keys.is_inference() == torch.is_inference_mode_enabled()
+        if not writable or end > self.keys.shape[2]:
+            capacity = max(2 * self.length, end, ROOM)
+            self.keys, self.values = self._grown(self.keys, capacity), self._grown(self.values, capacity)
+            self.owned = True
 
     def _grown(self, old: torch.Tensor, capacity: int) -> torch.Tensor:
         new = old.new_empty(*old.shape[:2], capacity, old.shape[3])
@@ -85,6 +89,14 @@ class Cache:
         else:
             self._layers[layer] = _Layer(keys, values)
         return self._layers[layer].pair()
+
+    def extend(self) -> list[Pair]:
+        """Make room for one more token, which then counts as held -> each layer's whole memory, (batch, kv heads, capacity, head width),
+        whose place `length - 1` the caller writes."""
+        for layer in self._layers.values():
+            layer.reserve(layer.length + 1)
+            layer.length += 1
+        return [(self._layers[index].keys, self._layers[index].values) for index in range(len(self))]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens held."""
