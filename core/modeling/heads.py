@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from core.modeling.layers import activation
+from core.modeling.linear import Linear
 from core.modeling.losses import causal_loss, classification_loss, token_loss
 from core.modeling.model import PreTrainedModel, keep_logits
 from core.modeling.outputs import HeadOutput, ModelOutput, QuestionAnsweringModelOutput
@@ -104,7 +105,7 @@ class CausalLMHead(VocabularyHead):
 
     def make_head(self, config: Any) -> None:
         """One layer over the vocabulary."""
-        setattr(self, self.output_name, nn.Linear(self.width, config.vocab_size, self.output_bias))
+        setattr(self, self.output_name, Linear(self.width, config.vocab_size, self.output_bias))
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, width) -> (batch, tokens, vocabulary)."""

@@ -66,11 +66,10 @@ class Rope:
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """x (batch, heads, tokens, head_dim), its first d entries turned by its positions."""
-    rest = x[..., cos.shape[-1] :]
-    x = x[..., : cos.shape[-1]]
+    if (width := cos.shape[-1]) < x.shape[-1]:
+        return torch.cat([rotate(x[..., :width], cos, sin), x[..., width:]], -1)
     first, second = x.chunk(2, -1)
-    turned = x * cos + torch.cat([-second, first], -1) * sin
-    return torch.cat([turned, rest], -1) if rest.shape[-1] else turned
+    return torch.addcmul(x * cos, torch.cat([-second, first], -1), sin)
 
 
 class Sinusoids(nn.Embedding):

@@ -15,6 +15,7 @@ from core.checkpoints import Checkpoint
 from core.checkpoints.blocks import COUNT, Blocks, quantize
 from core.errors import ConfigError
 from core.modeling.layers import ScaledEmbedding
+from core.modeling.linear import Linear
 from core.modeling.model import PreTrainedModel, put_module
 from core.modeling.quantized import Quantized, quantized
 
@@ -44,7 +45,7 @@ def forms(model: PreTrainedModel, quantization: str | None) -> dict[str, str]:
 
 def _matrices(model: nn.Module, kind: type[nn.Linear] | type[nn.Embedding]) -> dict[str, nn.Module]:
     """The layers of this kind whose rows divide into blocks, by the names of their weights."""
-    kinds = (nn.Linear,) if kind is nn.Linear else (nn.Embedding, ScaledEmbedding)
+    kinds = (nn.Linear, Linear) if kind is nn.Linear else (nn.Embedding, ScaledEmbedding)
     return {
         f"{name}.weight": module
         for name, module in model.named_modules()

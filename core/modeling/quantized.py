@@ -59,7 +59,7 @@ class QuantizedLinear(Quantized):
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """x W^T."""
-        y = packed.product(x, self)
+        y = packed.product(x, (self,))
         return F.linear(x, self.dequantize(x.dtype)) if y is None else y
 
     def extra_repr(self) -> str:

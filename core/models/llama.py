@@ -16,6 +16,7 @@ from core.modeling.configuration import PreTrainedConfig
 from core.modeling.decoder import RotaryDecoder
 from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead
 from core.modeling.layers import RMSNorm, activation
+from core.modeling.linear import Linear, together
 from core.modeling.masks import Mask
 from core.modeling.model import PreTrainedModel
 from core.modeling.positions import rotate
@@ -71,18 +72,18 @@ class LlamaAttention(nn.Module):
     def make_projections(self, config: Any, width: int, queries: int, keys: int) -> None:
         """Layers from `width` to so many numbers for queries and keys, and back."""
         bias = config.attention_bias
-        self.q_proj, self.k_proj = nn.Linear(width, queries, bias), nn.Linear(width, keys, bias)
-        self.v_proj, self.o_proj = nn.Linear(width, keys, bias), nn.Linear(queries, width, bias)
+        self.q_proj, self.k_proj = Linear(width, queries, bias), Linear(width, keys, bias)
+        self.v_proj, self.o_proj = Linear(width, keys, bias), Linear(queries, width, bias)
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(batch, tokens, width) -> q (batch, heads, tokens, head_dim), k and v (batch, kv heads, tokens, head_dim)."""
-        q, k, v = (split_heads(project(x), self.head_dim) for project in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (split_heads(part, self.head_dim) for part in together(x, self.q_proj, self.k_proj, self.v_proj))
         return q, k, v
 
     def forward(self, x: torch.Tensor, turn: Turn, mask: Mask, cache: Cache | None) -> torch.Tensor:
         """(batch, tokens, width) -> the same."""
         q, k, v = self.project(x)
-        q, k = rotate(q, *turn), rotate(k, *turn)
+        q, k = rotate(torch.cat([q, k], 1), *turn).split([q.shape[1], k.shape[1]], 1)  # as one: half the calls
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         dropout = self.dropout if self.training else 0.0
@@ -97,13 +98,14 @@ class LlamaMLP(nn.Module):
         super().__init__()
         self.layer = layer
         width, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-        self.gate_proj, self.up_proj = nn.Linear(width, inner, bias), nn.Linear(width, inner, bias)
-        self.down_proj = nn.Linear(inner, width, bias)
+        self.gate_proj, self.up_proj = Linear(width, inner, bias), Linear(width, inner, bias)
+        self.down_proj = Linear(inner, width, bias)
         self.act_fn = activation(config.hidden_act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, width) -> the same."""
-        return self.down_proj(tap("mlp_act", self.layer, self.act_fn(self.gate_proj(x)) * self.up_proj(x)))
+        gate, up = together(x, self.gate_proj, self.up_proj)
+        return self.down_proj(tap("mlp_act", self.layer, self.act_fn(gate) * up))
 
 
 class LlamaDecoderLayer(nn.Module):
@@ -126,8 +128,12 @@ class LlamaDecoderLayer(nn.Module):
     def forward(self, x: torch.Tensor, turn: Turn, mask: Mask, cache: Cache | None) -> torch.Tensor:
         """(batch, tokens, width) -> the same."""
         x = tap("resid_pre", self.layer, x)
-        x = tap("resid_mid", self.layer, x + self.dropout(self.self_attn(self.input_layernorm(x), turn, mask, cache)))
-        return tap("resid_post", self.layer, x + self.dropout(self.fed(self.post_attention_layernorm(x))))
+        x = tap("resid_mid", self.layer, x + self.dropped(self.self_attn(self.input_layernorm(x), turn, mask, cache)))
+        return tap("resid_post", self.layer, x + self.dropped(self.fed(self.post_attention_layernorm(x))))
+
+    def dropped(self, x: torch.Tensor) -> torch.Tensor:
+        """What joins the residual stream."""
+        return self.dropout(x) if self.training else x
 
     def fed(self, x: torch.Tensor) -> torch.Tensor:
         """What the MLP makes of (batch, tokens, width)."""

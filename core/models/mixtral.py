@@ -7,6 +7,7 @@ from torch import nn
 
 from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead, inner
 from core.modeling.layers import activation
+from core.modeling.linear import Linear
 from core.modeling.losses import causal_loss
 from core.modeling.model import keep_logits
 from core.modeling.outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
@@ -42,8 +43,8 @@ class MixtralExpert(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         width, inside = config.hidden_size, config.intermediate_size
-        self.w1, self.w3 = nn.Linear(width, inside, bias=False), nn.Linear(width, inside, bias=False)
-        self.w2 = nn.Linear(inside, width, bias=False)
+        self.w1, self.w3 = Linear(width, inside, bias=False), Linear(width, inside, bias=False)
+        self.w2 = Linear(inside, width, bias=False)
         self.act_fn = activation(config.hidden_act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -58,7 +59,7 @@ class MixtralSparseMoeBlock(nn.Module):
         super().__init__()
         self.layer, self.inside = layer, config.intermediate_size
         self.chosen, self.noise = config.num_experts_per_tok, config.router_jitter_noise
-        self.gate = nn.Linear(config.hidden_size, config.num_local_experts, bias=False)
+        self.gate = Linear(config.hidden_size, config.num_local_experts, bias=False)
         self.experts = nn.ModuleList(MixtralExpert(config) for _ in range(config.num_local_experts))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

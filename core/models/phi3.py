@@ -8,6 +8,7 @@ from torch import nn
 from core.modeling.attention import split_heads
 from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead
 from core.modeling.layers import activation
+from core.modeling.linear import Linear
 from core.modeling.taps import tap
 from core.models.llama import LlamaAttention, LlamaConfig, LlamaDecoderLayer, LlamaModel, LlamaPreTrainedModel
 
@@ -49,7 +50,7 @@ class Phi3Attention(LlamaAttention):
     def make_projections(self, config: Any, width: int, queries: int, keys: int) -> None:
         """Layers from `width` to so many numbers for queries and keys, and back."""
         self.sizes = (queries, keys, keys)
-        self.qkv_proj, self.o_proj = nn.Linear(width, sum(self.sizes), bias=False), nn.Linear(queries, width, bias=False)
+        self.qkv_proj, self.o_proj = Linear(width, sum(self.sizes), bias=False), Linear(queries, width, bias=False)
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(batch, tokens, width) -> q (batch, heads, tokens, head_dim), k and v (batch, kv heads, tokens, head_dim)."""
@@ -63,8 +64,8 @@ class Phi3MLP(nn.Module):
     def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
         self.activation_fn = activation(config.hidden_act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from torch import nn
-
 from core.modeling.decoder import FULL, SLIDING
 from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead
+from core.modeling.linear import Linear
 from core.models.llama import LlamaAttention, LlamaConfig, LlamaDecoderLayer, LlamaModel, LlamaPreTrainedModel
 
 
@@ -38,8 +37,8 @@ class Qwen2Attention(LlamaAttention):
 
     def make_projections(self, config: Any, width: int, queries: int, keys: int) -> None:
         """Layers from `width` to so many numbers for queries and keys, and back."""
-        self.q_proj, self.k_proj, self.v_proj = nn.Linear(width, queries), nn.Linear(width, keys), nn.Linear(width, keys)
-        self.o_proj = nn.Linear(queries, width, bias=False)
+        self.q_proj, self.k_proj, self.v_proj = Linear(width, queries), Linear(width, keys), Linear(width, keys)
+        self.o_proj = Linear(queries, width, bias=False)
 
 
 class Qwen2DecoderLayer(LlamaDecoderLayer):

@@ -8,6 +8,7 @@ from torch import nn
 
 from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead
 from core.modeling.layers import activation
+from core.modeling.linear import Linear
 from core.modeling.taps import tap
 from core.models.llama import LlamaConfig, LlamaDecoderLayer, LlamaModel, LlamaPreTrainedModel
 
@@ -46,8 +47,8 @@ class Starcoder2MLP(nn.Module):
     def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.c_fc = nn.Linear(config.hidden_size, config.intermediate_size, config.use_bias)
-        self.c_proj = nn.Linear(config.intermediate_size, config.hidden_size, config.use_bias)
+        self.c_fc = Linear(config.hidden_size, config.intermediate_size, config.use_bias)
+        self.c_proj = Linear(config.intermediate_size, config.hidden_size, config.use_bias)
         self.act = activation(config.hidden_act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ import core
 from core.checkpoints.blocks import SIZES, Blocks, quantize
 from core.errors import ConfigError
 from core.modeling import packed
+from core.modeling.linear import Linear, together
 from core.modeling.quantized import Quantized, QuantizedEmbedding, QuantizedLinear
 
 VALUES = {
@@ -165,3 +166,34 @@ def test_nonsense_is_told(tmp_path: Path) -> None:
     narrow = folder_of(tmp_path / "narrow", hidden_size=24, intermediate_size=40, head_dim=6)
     with pytest.raises(ConfigError, match="no linear layer"):
         core.LlamaForCausalLM.from_pretrained(narrow, quantization="int4")
+
+
+def test_layers_that_read_the_same_are_one_product_unless_watched() -> None:
+    torch.manual_seed(4)
+    layers = [QuantizedLinear(quantize(torch.randn(rows, 96), "q4_1")) for rows in (48, 16, 16)]
+    x = torch.randn(2, 96).bfloat16()
+    apart = [layer(x) for layer in layers]
+    packed._views.clear()
+    for one, alone in zip(together(x, *layers), apart, strict=True):
+        assert torch.equal(one, alone)
+    assert list(packed._views) == layers[:1]
+    layers[1].blocks[0, 0, 1] += 1  # a scale of the second
+    assert not torch.equal(together(x, *layers)[1], apart[1])
+    seen: list[torch.Tensor] = []
+    layers[2].register_forward_hook(lambda module, args, output: seen.append(output))
+    assert torch.equal(together(x, *layers)[2], seen[0])
+    grown = x.float().requires_grad_()
+    sum(part.sum() for part in together(grown, *layers)).backward()
+    assert grown.grad is not None
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_one_bfloat16_row_is_the_product_of_many(bias: bool) -> None:
+    torch.manual_seed(5)
+    layer = Linear(96, 40, bias).bfloat16()
+    x = torch.randn(1, 1, 96).bfloat16()
+    found, exact = layer(x), F.linear(x.float(), layer.weight.float(), None if layer.bias is None else layer.bias.float())
+    assert found.shape == (1, 1, 40) and found.dtype == torch.bfloat16
+    assert (found.float() - exact).norm() < 0.005 * exact.norm()
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
