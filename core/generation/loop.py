@@ -49,7 +49,7 @@ def decode_step(
     ids (batch, tokens so far), mask the same shape. With a cache only the tokens it lacks are computed. `source` is what a decoder is
     told of its encoder.
     """
-    past = cache.get_seq_length() if cache is not None else 0
+    past = cache.get_seq_length() - cache.virtual if cache is not None else 0
     if source is not None:
         out = model(
             **source,
