@@ -177,9 +177,8 @@ class PeftModel(Prompted, nn.Module):
         else:
             for name in config.choose(model):  # type: ignore[attr-defined]
                 self._place(name, adapter_name, config, config.make_layer)  # type: ignore[attr-defined]
-        wholes = [
-            name for name, _ in model.named_modules() if matches(name, config.modules_to_save or []) and not inside_adapter(name)
-        ]
+        ends = tuple(config.modules_to_save or ())  # the ends of names, of parts of them too, as the reference has it
+        wholes = [name for name, _ in model.named_modules() if ends and name.endswith(ends) and not inside_adapter(name)]
         for name in wholes:
             self._place(name, adapter_name, config, SavedModule)
         self.peft_config[adapter_name] = config

@@ -5,6 +5,7 @@ A file holds what the vectors have become (`prompt_embeddings`), not the network
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -17,37 +18,28 @@ from core.peft.config import PeftConfig, knob
 
 
 class PromptEncoder(nn.Module):
-    """A table of virtual tokens, and what makes vectors of it."""
+    """A table of virtual tokens, and the networks that make vectors of it, one after the other, by name."""
 
-    def __init__(self, rows: int, width: int, make: nn.Module | None = None, name: str = "transform") -> None:
+    def __init__(self, rows: int, width: int, networks: dict[str, nn.Module]) -> None:
         super().__init__()
         self.embedding = nn.Embedding(rows, width)
-        self.made_by = name if make is not None else ""
-        if make is not None:
-            setattr(self, name, make)
+        self.steps = list(networks)
+        for name, network in networks.items():
+            setattr(self, name, network)
 
     def forward(self) -> torch.Tensor:
         """(virtual tokens, width of a vector)."""
-        return getattr(self, self.made_by)(self.embedding.weight) if self.made_by else self.embedding.weight
+        vectors: Any = self.embedding.weight
+        for name in self.steps:
+            vectors = getattr(self, name)(vectors)
+            vectors = vectors[0] if isinstance(vectors, tuple) else vectors  # an LSTM gives its last states too
+        return vectors
 
-    def table(self) -> nn.Parameter:
-        """The table that a file's vectors go into. Raises AdapterError where a network makes them."""
-        if self.made_by:
+    def table(self) -> torch.Tensor:
+        """The table that a file's vectors go into. Raises AdapterError where networks make them."""
+        if self.steps:
             raise AdapterError("The file holds a prompt, not the network that makes it: it can be used, not trained on.")
         return self.embedding.weight
-
-
-class _LSTMHead(nn.Module):
-    """An LSTM in both directions and a two-layer network, under the reference's names."""
-
-    def __init__(self, width: int, inner: int, layers: int, dropout: float) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(width, inner, layers, dropout=dropout, bidirectional=True, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(2 * inner, 2 * inner), nn.ReLU(), nn.Linear(2 * inner, width))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(virtual tokens, width) -> the same."""
-        return self.mlp(self.lstm(x[None])[0])[0]
 
 
 @dataclass
@@ -87,7 +79,7 @@ class PromptLearningConfig(PeftConfig):
     def make_encoder(self, model: PreTrainedModel) -> PromptEncoder:
         """The table, with its network where the prompt is trained."""
         self.prepare(model)
-        encoder = PromptEncoder(*self.sizes(), *(() if self.inference_mode else self.network()))
+        encoder = PromptEncoder(*self.sizes(), {} if self.inference_mode else self.networks())
         with torch.no_grad():
             if not self.inference_mode:
                 self.start(encoder, model)
@@ -98,9 +90,9 @@ class PromptLearningConfig(PeftConfig):
         assert self.token_dim is not None
         return self.rows, self.token_dim
 
-    def network(self) -> tuple[Any, ...]:
-        """What makes vectors of the table, and its name."""
-        return ()
+    def networks(self) -> dict[str, nn.Module]:
+        """What makes vectors of the table."""
+        return {}
 
     def start(self, encoder: PromptEncoder, model: PreTrainedModel) -> None:
         """Set the first values; they are random already."""
@@ -131,7 +123,7 @@ class PromptTuningConfig(PromptLearningConfig, method="PROMPT_TUNING"):
         if self.prompt_tuning_init == "TEXT":
             from core.tokenization import AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer_name_or_path, **(self.tokenizer_kwargs or {}))
+            tokenizer = AutoTokenizer.from_pretrained(str(self.tokenizer_name_or_path), **(self.tokenizer_kwargs or {}))
             text = tokenizer(self.prompt_tuning_init_text)["input_ids"]
             ids = torch.tensor((text * -(-self.rows // len(text)))[: self.rows])
         else:
@@ -155,15 +147,14 @@ class PromptEncoderConfig(PromptLearningConfig, method="P_TUNING"):
         if self.encoder_reparameterization_type not in ("MLP", "LSTM"):
             raise AdapterError(f"encoder_reparameterization_type must be MLP or LSTM, not {kind!r}.")
 
-    def network(self) -> tuple[Any, ...]:
-        """Three linear layers, or an LSTM and two."""
+    def networks(self) -> dict[str, nn.Module]:
+        """Three linear layers, or an LSTM in both directions and two."""
         assert self.token_dim is not None and self.encoder_hidden_size is not None
         width, inner = self.token_dim, self.encoder_hidden_size
         if self.encoder_reparameterization_type == "LSTM":
-            return _LSTMHead(width, inner, self.encoder_num_layers, self.encoder_dropout), "lstm_head"
-        sizes = ((width, inner), (inner, inner), (inner, width))
-        steps = [step for size in sizes for step in (nn.Linear(*size), nn.ReLU())][:-1]
-        return nn.Sequential(*steps), "mlp_head"
+            lstm = nn.LSTM(width, inner, self.encoder_num_layers, dropout=self.encoder_dropout, bidirectional=True)
+            return {"lstm_head": lstm, "mlp_head": _layers(nn.ReLU, 2 * inner, 2 * inner, width)}
+        return {"mlp_head": _layers(nn.ReLU, width, inner, inner, width)}
 
 
 @dataclass
@@ -193,21 +184,24 @@ class PrefixTuningConfig(PromptLearningConfig, method="PREFIX_TUNING"):
         projected = self.prefix_projection and not self.inference_mode
         return self.num_virtual_tokens, self.token_dim if projected else 2 * self.num_layers * self.token_dim
 
-    def network(self) -> tuple[Any, ...]:
+    def networks(self) -> dict[str, nn.Module]:
         """Two layers with tanh between, where asked for."""
         if not self.prefix_projection:
-            return ()
+            return {}
         assert self.token_dim is not None and self.num_layers is not None and self.encoder_hidden_size is not None
-        inner = self.encoder_hidden_size
-        layers = nn.Linear(self.token_dim, inner), nn.Tanh(), nn.Linear(inner, 2 * self.num_layers * self.token_dim)
-        return nn.Sequential(*layers), "transform"
+        return {"transform": _layers(nn.Tanh, self.token_dim, self.encoder_hidden_size, 2 * self.num_layers * self.token_dim)}
 
     def start(self, encoder: PromptEncoder, model: PreTrainedModel) -> None:
         """Random, or zero."""
         if self.init_weights == "zero":
-            last: Any = getattr(encoder, encoder.made_by)[-1] if encoder.made_by else encoder.embedding
+            last: Any = encoder.get_submodule("transform")[-1] if encoder.steps else encoder.embedding
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
+
+
+def _layers(between: type[nn.Module], *widths: int) -> nn.Sequential:
+    steps = [step for inner, outer in pairwise(widths) for step in (nn.Linear(inner, outer), between())]
+    return nn.Sequential(*steps[:-1])
 
 
 def _size(config: Any, *names: str) -> int:

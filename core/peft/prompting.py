@@ -6,6 +6,7 @@ import torch
 
 from core.errors import AdapterError
 from core.modeling.cache import Cache
+from core.modeling.encoder import Encoder
 from core.modeling.model import PreTrainedModel
 from core.modeling.seq2seq import Seq2Seq
 from core.modeling.taps import Replace, Taps, tapped
@@ -117,7 +118,7 @@ class Prompted:
         if read:
             return given, []
         pairs = self._pairs(_batch(given))
-        if "past_key_values" in model.forward_names():
+        if not isinstance(model.base_model, Encoder) or getattr(model.config, "is_decoder", False):
             cache = given.get("past_key_values")
             cache = cache if isinstance(cache, Cache) else Cache()
             for layer, (keys, values) in enumerate(pairs):
