@@ -327,11 +327,32 @@ from .tokenization.translation import (
 from .tokenization.base import PreTrainedTokenizer as PreTrainedTokenizer
 from .tokenization.batch import BatchEncoding as BatchEncoding
 from .peft import (
+    AutoPeftModel as AutoPeftModel,
+    AutoPeftModelForCausalLM as AutoPeftModelForCausalLM,
+    AutoPeftModelForFeatureExtraction as AutoPeftModelForFeatureExtraction,
+    AutoPeftModelForQuestionAnswering as AutoPeftModelForQuestionAnswering,
+    AutoPeftModelForSeq2SeqLM as AutoPeftModelForSeq2SeqLM,
+    AutoPeftModelForSequenceClassification as AutoPeftModelForSequenceClassification,
+    AutoPeftModelForTokenClassification as AutoPeftModelForTokenClassification,
+    BottleneckConfig as BottleneckConfig,
+    IA3Config as IA3Config,
     LoraConfig as LoraConfig,
     PeftConfig as PeftConfig,
     PeftModel as PeftModel,
+    PeftModelForCausalLM as PeftModelForCausalLM,
+    PeftModelForFeatureExtraction as PeftModelForFeatureExtraction,
+    PeftModelForQuestionAnswering as PeftModelForQuestionAnswering,
+    PeftModelForSeq2SeqLM as PeftModelForSeq2SeqLM,
+    PeftModelForSequenceClassification as PeftModelForSequenceClassification,
+    PeftModelForTokenClassification as PeftModelForTokenClassification,
+    PrefixTuningConfig as PrefixTuningConfig,
+    PromptEncoderConfig as PromptEncoderConfig,
+    PromptTuningConfig as PromptTuningConfig,
     TaskType as TaskType,
+    get_peft_config as get_peft_config,
     get_peft_model as get_peft_model,
+    get_peft_model_state_dict as get_peft_model_state_dict,
+    set_peft_model_state_dict as set_peft_model_state_dict,
 )
 from .pipelines import (
     FeatureExtractionPipeline as FeatureExtractionPipeline,

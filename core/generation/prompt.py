@@ -111,9 +111,9 @@ def prepare(
             cache.reorder(torch.arange(len(ids) // copies, device=ids.device).repeat_interleave(copies))
     if source is not None:
         source["encoder_outputs"] = (source["encoder_outputs"],)
-    if cache is not None and cache.get_seq_length() >= mask.shape[1]:
+    if cache is not None and (held_tokens := cache.get_seq_length() - cache.virtual) >= mask.shape[1]:
         raise GenerationError(
-            f"past_key_values holds {cache.get_seq_length()} tokens and the prompt has {mask.shape[1]}: at least one has to be new. "
+            f"past_key_values holds {held_tokens} tokens and the prompt has {mask.shape[1]}: at least one has to be new. "
             "Cache.trim shortens it."
         )
     generator = None if held.seed is None else torch.Generator(ids.device).manual_seed(held.seed)

@@ -61,7 +61,7 @@ def decode_steps(
     With a cache only the tokens it lacks are computed. `source` is what a decoder is told of its encoder. embeds (batch, places, width)
     stand before the ids, and are counted in the mask.
     """
-    past = cache.get_seq_length() if cache is not None else 0
+    past = cache.get_seq_length() - cache.virtual if cache is not None else 0
     wanted = record.wanted() if record is not None else {}
     wanted = {"past_key_values": cache, "use_cache": cache is not None, "logits_to_keep": keep, **wanted}
     if source is not None:
