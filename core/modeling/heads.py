@@ -26,6 +26,7 @@ class Head(PreTrainedModel):
     trunk: ClassVar[type[PreTrainedModel]]
     trunk_options: ClassVar[dict[str, Any]] = {}
     output: ClassVar[Any] = HeadOutput
+    accepts_loss_kwargs: ClassVar[bool] = False  # whether the loss is normalised by num_items_in_batch
 
     def __init_subclass__(cls, trunk: type[PreTrainedModel] | None = None, **trunk_options: Any) -> None:
         super().__init_subclass__()
@@ -101,6 +102,7 @@ class CausalLMHead(VocabularyHead):
     (batch, tokens), -100 not counted."""
 
     output_bias: ClassVar[bool] = False
+    accepts_loss_kwargs = True
 
     def make_head(self, config: Any) -> None:
         """One layer over the vocabulary."""
@@ -152,6 +154,7 @@ class TokenHead(Head):
     """Logits (batch, tokens, labels) for each token."""
 
     classifier_name: ClassVar[str] = "classifier"
+    accepts_loss_kwargs = True
     dropout_names: ClassVar[tuple[str, ...]] = ("classifier_dropout", "hidden_dropout", "hidden_dropout_prob")
 
     def make_head(self, config: Any) -> None:
@@ -179,6 +182,8 @@ class TokenHead(Head):
 
 class PooledHead(TokenHead):
     """Logits (batch, labels) for a whole text, from the trunk's pooled state; one label regresses."""
+
+    accepts_loss_kwargs = False
 
     def state(self, out: Any) -> torch.Tensor:
         """What is classified: of the text (batch, width)."""
@@ -247,6 +252,8 @@ BY_CHOICE = {"input_ids": 1, "attention_mask": 1, "token_type_ids": 1, "position
 
 class MaskedHead(VocabularyHead):
     """Logits (batch, tokens, vocabulary) for the masked words; labels (batch, tokens), -100 not counted."""
+
+    accepts_loss_kwargs = True
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
         """Cross entropy at the masked places."""

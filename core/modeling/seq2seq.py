@@ -277,6 +277,7 @@ class ConditionalHead(Head, Seq2Seq):
     labels (batch, target tokens), -100 not counted, are what the decoder is to write: it reads them shifted to the right."""
 
     output = Seq2SeqLMOutput
+    accepts_loss_kwargs = True
 
     def make_head(self, config: Any) -> None:
         """One layer over the vocabulary, of the decoder's table's size."""
