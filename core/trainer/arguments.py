@@ -202,6 +202,8 @@ def checked(name: str, value: Any, hint: Any, metadata: Any) -> Any:
         if kind is int and number != int(number):
             raise TrainingError(f"{name} must be a whole number, not {value}.")
         value = int(number) if kind is int or (number == int(number) and not isinstance(value, float)) else number
+    elif value is False and "no" in (metadata["choices"] or ()):
+        value = "no"  # as YAML reads it
     elif kinds == (str,) and not isinstance(value, str):
         value = str(value)
     low, high, choices = metadata["min"], metadata["max"], metadata["choices"]
