@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from core.modeling.layers import activation
-from core.modeling.losses import causal_loss, classification_loss, token_loss
+from core.modeling.losses import causal_loss, classification_loss, token_loss, unseen_loss
 from core.modeling.model import PreTrainedModel, keep_logits
 from core.modeling.outputs import HeadOutput, ModelOutput, QuestionAnsweringModelOutput
-from core.modeling.taps import tap
+from core.modeling.taps import tap, wanted
 
 
 class Head(PreTrainedModel):
@@ -96,6 +96,11 @@ class VocabularyHead(Head):
             if within := cls.output_name.rpartition(".")[0]:
                 cls._tied_weights_keys[f"{cls.output_name}.bias"] = f"{within}.bias"
 
+    def trained_output(self) -> list[torch.Tensor]:
+        """The trained parameters of the layer over the vocabulary."""
+        output = self.get_output_embeddings()
+        return [] if output is None else [parameter for parameter in output.parameters() if parameter.requires_grad]
+
 
 class CausalLMHead(VocabularyHead):
     """Logits (batch, tokens, vocabulary) for the next token, of the last `logits_to_keep` tokens where that is not 0; labels
@@ -119,10 +124,14 @@ class CausalLMHead(VocabularyHead):
         return_dict: bool | None = None,
         logits_to_keep: int = 0,
         num_items_in_batch: Any = None,
+        skip_logits: bool = False,
         **named: Any,
     ) -> Any:
-        """The trunk's inputs; logits, and a loss where labels are given."""
+        """The trunk's inputs; logits, and a loss where labels are given. skip_logits: the loss alone, in less memory."""
         out, _ = self.run_trunk(inputs, named)
+        if skip_logits and labels is not None and not wanted("logits", None):
+            loss = unseen_loss(self.logits, out.last_hidden_state, labels, self.trained_output(), True, num_items_in_batch)
+            return HeadOutput(loss, None, **inner(out)).packed(self.wants_dict(return_dict))
         logits = tap("logits", None, self.logits(keep_logits(out.last_hidden_state, logits_to_keep)))
         loss = None if labels is None else causal_loss(logits, labels, num_items_in_batch)
         return HeadOutput(loss, logits, **inner(out)).packed(self.wants_dict(return_dict))

@@ -15,7 +15,7 @@ from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
 from core.modeling.decoder import RotaryDecoder
 from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead
-from core.modeling.layers import RMSNorm, activation
+from core.modeling.layers import RMSNorm, activation, gated
 from core.modeling.masks import Mask
 from core.modeling.model import PreTrainedModel
 from core.modeling.positions import rotate
@@ -103,7 +103,7 @@ class LlamaMLP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, width) -> the same."""
-        return self.down_proj(tap("mlp_act", self.layer, self.act_fn(self.gate_proj(x)) * self.up_proj(x)))
+        return self.down_proj(tap("mlp_act", self.layer, gated(self.act_fn, self.gate_proj(x), self.up_proj(x))))
 
 
 class LlamaDecoderLayer(nn.Module):

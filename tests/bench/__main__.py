@@ -5,12 +5,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from core.paths import models_dir
+from tests.bench import training
 from tests.bench.harness import Row, child, run, write
 from tests.bench.page import second_start
 
 
-def rows(gguf: Path, folder: Path) -> list[Row]:
-    """Every figure. gguf: SmolLM2's file; folder: the same model as float32 safetensors."""
+def rows(gguf: Path, folder: Path, data: Path | None = None) -> list[Row]:
+    """Every figure. gguf: SmolLM2's file; folder: the same model as float32 safetensors; data: instruction rows to train on."""
 
     def seconds(name: str, *arguments: str) -> Callable[[], float]:
         return lambda: child(name, *arguments)["seconds"]
@@ -34,6 +36,7 @@ def rows(gguf: Path, folder: Path) -> list[Row]:
         Row(
             "memory.safetensors", "x", weight_of_loading("ours", folder), weight_of_loading("reference", folder), aim=1, rounds=1
         ),
+        *training.rows(folder, models_dir() / "all-MiniLM-L6-v2", data),
     ]
 
 
@@ -43,16 +46,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="rows, or beginnings of their names; all where none is given")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--data", type=Path, help="instruction rows for the training rows that want real ones")
     args = parser.parse_args()
     from core.checkpoints import catalogue
 
     entry = catalogue.load_catalogue()["SmolLM2-135M-Instruct"]
     gguf = catalogue.fetch(entry) / entry.file
     with tempfile.TemporaryDirectory() as folder:
-        chosen = [row for row in rows(gguf, Path(folder)) if not args.names or row.name.startswith(tuple(args.names))]
+        chosen = [row for row in rows(gguf, Path(folder), args.data) if not args.names or row.name.startswith(tuple(args.names))]
         if not chosen:
             parser.error(f"no such row; there are: {', '.join(row.name for row in rows(gguf, Path(folder)))}")
-        if any("safetensors" in row.name for row in chosen):
+        if any("safetensors" in row.name or row.name.startswith("train.") for row in chosen):
             child("save", str(gguf), folder)
         results = []
         for row in chosen:
