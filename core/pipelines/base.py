@@ -24,16 +24,17 @@ WINDOW = 16  # batches' worth of inputs that are prepared and sorted at a time
 @dataclass
 class Piece:
     """What the model is given of one input. inputs: tensors of (length, …), without a batch; facts: what the result has to know
-    of them; cut: how many tokens the model is not shown."""
+    of them; cut: how many tokens the model is not shown; size: how much there is to compute, where it is not the first length."""
 
     inputs: dict[str, torch.Tensor]
     facts: Any = None
     cut: int = 0
+    size: int | None = None
 
     @property
     def length(self) -> int:
-        """Of the first tensor: tokens, samples, rows."""
-        return len(next(iter(self.inputs.values())))
+        """Tokens, samples, rows."""
+        return len(next(iter(self.inputs.values()))) if self.size is None else self.size
 
 
 @dataclass(frozen=True)
@@ -227,12 +228,14 @@ class Pipeline:
 
     def collate(self, batch: list[Piece]) -> dict[str, torch.Tensor]:
         """Rows -> (batch, longest, …), filled at the end; the mask tells."""
-        longest, names = max(piece.length for piece in batch), list(batch[0].inputs)
-        if longest > min(piece.length for piece in batch) and "attention_mask" not in names:
-            for piece in batch:
-                piece.inputs["attention_mask"] = torch.ones(piece.length, dtype=torch.long)
+        names = list(batch[0].inputs)
+        lengths = [len(piece.inputs[names[0]]) for piece in batch]
+        if len(set(lengths)) > 1 and "attention_mask" not in names:
+            for piece, length in zip(batch, lengths, strict=True):
+                piece.inputs["attention_mask"] = torch.ones(length, dtype=torch.long)
             names.append("attention_mask")
-        return {name: torch.stack([self._filled(name, piece.inputs[name], longest) for piece in batch]) for name in names}
+        rows = {name: [piece.inputs[name] for piece in batch] for name in names}
+        return {name: torch.stack([self._filled(name, row, max(map(len, column))) for row in column]) for name, column in rows.items()}
 
     def _filled(self, name: str, row: torch.Tensor, longest: int) -> torch.Tensor:
         fill = self.tokenizer.pad_token_id if name == "input_ids" and self.tokenizer is not None else 0
