@@ -15,6 +15,7 @@ from core.pipelines.options import Option
 from core.pipelines.text2text_generation import stop_rule
 from core.pipelines.transcript import Chunk, assemble
 from core.processing import load_audio
+from core.tokenization.languages import WHISPER
 
 SILENCE = 1e-3  # a recording nowhere louder than this, of 1, is silent: 60 dB below full scale
 
@@ -138,11 +139,17 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
             **values,
         )
         chunks = []
-        for row, (prompt, segments) in enumerate(zip(found["prompts"].tolist(), found["segments"], strict=True)):
+        for prompt, segments in zip(found["prompts"].tolist(), found["segments"], strict=True):
             tokens = [token for segment in segments for token in segment["tokens"].tolist()]
             times = [t for segment in segments for t in segment["token_timestamps"].tolist()] if wanted == "word" else None
-            chunks.append(Chunk([*prompt, *tokens], None if times is None else [0.0] * len(prompt) + times))
+            heard = self._language(prompt) if options["return_language"] or wanted == "word" else None
+            chunks.append(Chunk(tokens, times, heard))
         return chunks
+
+    def _language(self, prompt: list[int]) -> str | None:
+        """The language that one of the prompt's tokens names: <|fr|> -> french."""
+        names = (WHISPER.get(str(token).strip("<|>")) for token in self.tokenizer.convert_ids_to_tokens(prompt))
+        return next((name for name in names if name), None)
 
     def finish(self, pieces: list[Piece], outputs: list[Any], options: dict[str, Any]) -> dict[str, Any]:
         """The pieces' texts as one."""

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from core.tokenization.languages import WHISPER
-
 STEP = 0.02  # seconds from one time token to the next
 WINDOW = 30.0  # seconds
 CLOSING, OPENING = "\"'.。,，!！?？:：”)]}、", "\"'“¡¿([{-"
@@ -18,11 +16,12 @@ UNSPACED = ("chinese", "japanese", "thai", "lao", "myanmar", "cantonese")
 
 @dataclass
 class Chunk:
-    """What was written of one chunk: token ids, the second at which each ends, and (length, left, right) in seconds: how much of it was
-    heard by its neighbours too."""
+    """What was written of one chunk: token ids, the second at which each ends, the language as a word, and (length, left, right) in seconds:
+    how much of it was heard by its neighbours too."""
 
     tokens: list[int]
     times: list[float] | None = None
+    language: str | None = None
     stride: tuple[float, ...] | None = None
 
 
@@ -52,7 +51,9 @@ class Assembly:
 
     def read(self, chunk: Chunk) -> None:
         """One chunk."""
-        tokens = self.tokenizer._without_prompt(chunk.tokens)
+        tokens = chunk.tokens
+        if chunk.language:
+            self._hears(chunk.language)
         stride = chunk.stride or (0.0, 0.0, 0.0)
         self.offset -= stride[1]
         earliest = self.first + stride[1] / STEP
@@ -62,9 +63,8 @@ class Assembly:
         newest = before = passed = 0.0
         for at, token in enumerate(tokens):
             if token in self.special:
-                if self._hears(self.tokenizer.decode([token])[2:-2], run):
-                    run = []
-            elif token < self.first:
+                continue
+            if token < self.first:
                 run.append(token)
                 if chunk.times is not None:
                     begin = chunk.times[at - 1] if at else 0.0
@@ -98,16 +98,11 @@ class Assembly:
                 latest = token
         return latest
 
-    def _hears(self, code: str, run: list[int]) -> bool:
-        """Notes the language that a token names; whether text in another one before it became a segment."""
-        if (language := WHISPER.get(code)) is None:
-            return False
-        closed = bool(self.language and language != self.language and not self.timed)
-        if closed:
-            self.segment.runs.append(run)
+    def _hears(self, language: str) -> None:
+        """Notes the language; text in another one before it is a segment of its own."""
+        if self.language and language != self.language and not self.timed:
             self._close()
         self.segment.language = self.language = language
-        return closed
 
     def _marks(self, token: int, second: float, earliest: float, latest: int | None, run: Any, times: Any) -> bool:
         """A time token begins a segment or ends it, unless a neighbour tells it; whether a segment has ended."""
@@ -126,13 +121,14 @@ class Assembly:
         return False
 
     def _close(self) -> None:
+        if not self.segment.runs:
+            return
         self.done.append(self.segment)
         self.segment = Segment(self.language)
 
     def finish(self) -> list[Segment]:
         """All segments; the last may have no end."""
-        if self.segment.runs:
-            self._close()
+        self._close()
         return self.done
 
 
