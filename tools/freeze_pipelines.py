@@ -26,7 +26,9 @@ PIECES = [
     *(f"##{letter}" for letter in LETTERS),
     *WORDS.split(),
 ]
-CONTEXT = "The old river runs through the town. Ada Lovelace wrote it in 1843, and the bridge-builders' house was in the long city."
+CONTEXT = (
+    "The old river runs through the town. Ada Lovelace wrote it in 1843, and the bridge-builders' house was in the long city."
+)
 LONG = " ".join(f"{CONTEXT} Part {i} was unbuilt." for i in range(6))
 SIZES = PLAIN | {"vocab_size": len(PIECES), "max_position_embeddings": 128}
 ANSWERING = BART | {"vocab_size": len(PIECES), "max_position_embeddings": 64, "pad_token_id": 0, "eos_token_id": 3}
@@ -164,7 +166,9 @@ def main() -> None:
             auto = getattr(transformers, f"AutoModelFor{MODELS[name][2]}")
             model = auto.from_config(transformers.AutoConfig.from_pretrained(folder)).eval()
             fill(model)
-            return transformers.pipeline(task, model=model, tokenizer=transformers.AutoTokenizer.from_pretrained(folder), device="cpu")
+            return transformers.pipeline(
+                task, model=model, tokenizer=transformers.AutoTokenizer.from_pretrained(folder), device="cpu"
+            )
 
         found = dict(results(make))
     text = json.dumps(found, default=lambda tensor: tensor.tolist(), indent=0, ensure_ascii=False)

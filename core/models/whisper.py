@@ -198,7 +198,9 @@ class WhisperForConditionalGeneration(ConditionalHead, WhisperPreTrainedModel, t
         def write(encoded: Any, prompt: torch.Tensor, rule: list[Any]) -> torch.Tensor:
             states = (encoded.last_hidden_state,)
             options = {**values, "decoder_input_ids": prompt, "logits_processor": [*rules, *rule]}
-            out = super(WhisperForConditionalGeneration, self).generate(None, generation_config, encoder_outputs=states, **options)
+            out = super(WhisperForConditionalGeneration, self).generate(
+                None, generation_config, encoder_outputs=states, **options
+            )
             return out if isinstance(out, torch.Tensor) else out.sequences
 
         def prompt_of(encoded: Any) -> torch.Tensor:

@@ -116,7 +116,11 @@ def transcribe(
             parts, advance = segments_of(written, first, min(window, ends[i] - seek[i]))
             offset = seek[i] * STEP / FRAMES_A_STEP
             for low, high, start, end in parts:
-                segment = {"start": offset + start, "end": offset + end, "tokens": torch.tensor(written[low:high], dtype=torch.long)}
+                segment = {
+                    "start": offset + start,
+                    "end": offset + end,
+                    "tokens": torch.tensor(written[low:high], dtype=torch.long),
+                }
                 if times is not None:
                     segment["token_timestamps"] = torch.tensor(times[low:high]) + offset
                 segments[i].append(segment)

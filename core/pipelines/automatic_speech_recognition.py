@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.errors import ConfigError, MediaError
+from core.errors import ConfigError
 from core.modeling.seq2seq import Seq2Seq
 from core.pipelines.audio import AudioPipeline
 from core.pipelines.base import Piece, is_stream
@@ -36,7 +36,9 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
         Option("return_timestamps", None, "Times of segments (True), words or letters.", choices=(False, True, "word", "char")),
         Option("return_language", None, "Whether to say which language was spoken.", choices=(False, True)),
         Option("chunk_length_s", 0, "Seconds of a chunk; 0 reads the recording as a whole.", 0, 3600),
-        Option("stride_length_s", None, "Seconds that a chunk shares with its neighbours, or (left, right); None is a sixth of it."),
+        Option(
+            "stride_length_s", None, "Seconds that a chunk shares with its neighbours, or (left, right); None is a sixth of it."
+        ),
         Option("generate_kwargs", None, "Parameters of the generation, as a dictionary."),
         Option("ignore_warning", False, "Accepted."),
     )

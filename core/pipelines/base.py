@@ -203,7 +203,9 @@ class Pipeline:
 
     def _batches(self, works: list[list[Piece]], size: int) -> Iterator[list[tuple[int, int]]]:
         """(input, piece) by length, the longest first, so that a batch holds little padding, and none where there may be none."""
-        order = sorted(((i, j) for i, work in enumerate(works) for j in range(len(work))), key=lambda at: -works[at[0]][at[1]].length)
+        order = sorted(
+            ((i, j) for i, work in enumerate(works) for j in range(len(work))), key=lambda at: -works[at[0]][at[1]].length
+        )
         for _, group in itertools.groupby(order, key=lambda at: None if self.may_pad else works[at[0]][at[1]].length):
             group = list(group)
             yield from (group[k : k + size] for k in range(0, len(group), size))
@@ -235,7 +237,9 @@ class Pipeline:
                 piece.inputs["attention_mask"] = torch.ones(length, dtype=torch.long)
             names.append("attention_mask")
         rows = {name: [piece.inputs[name] for piece in batch] for name in names}
-        return {name: torch.stack([self._filled(name, row, max(map(len, column))) for row in column]) for name, column in rows.items()}
+        return {
+            name: torch.stack([self._filled(name, row, max(map(len, column))) for row in column]) for name, column in rows.items()
+        }
 
     def _filled(self, name: str, row: torch.Tensor, longest: int) -> torch.Tensor:
         fill = self.tokenizer.pad_token_id if name == "input_ids" and self.tokenizer is not None else 0
@@ -255,11 +259,11 @@ class Pipeline:
         """How many tokens the model reads of a text, special ones included."""
         places = getattr(self.model.config, "max_position_embeddings", None)
         table = next((m for name, m in self.model.named_modules() if name.endswith("embeddings.position_embeddings")), None)
-        if places and getattr(table, "padding_idx", None) is not None:
-            places -= table.padding_idx + 1  # positions are counted from the padding's on
+        if places and (padding := getattr(table, "padding_idx", None)) is not None:
+            places -= padding + 1  # positions are counted from the padding's on
         return min(self.tokenizer.model_max_length, places or self.tokenizer.model_max_length)
 
-    def encode(self, text: str, pair: str | None = None, truncation: str | bool = True, **more: Any) -> tuple[Any, int]:
+    def encode(self, text: Any, pair: str | None = None, truncation: str | bool = True, **more: Any) -> tuple[Any, int]:
         """A text or a pair as a BatchEncoding of one row of lists, and how many tokens were cut."""
         encoded = self.tokenizer(text, pair, truncation=truncation, max_length=self.most_tokens, **more)
         special = self.tokenizer.num_special_tokens_to_add(pair is not None)
@@ -272,7 +276,9 @@ class Pipeline:
 
 def is_stream(inputs: Any) -> bool:
     """A generator or a data set, rather than one input: what can be gone through, and is none of the kinds that inputs are of."""
-    if isinstance(inputs, str | bytes | bytearray | memoryview | dict | list | tuple | torch.Tensor) or hasattr(inputs, "__array__"):
+    if isinstance(inputs, str | bytes | bytearray | memoryview | dict | list | tuple | torch.Tensor) or hasattr(
+        inputs, "__array__"
+    ):
         return False
     return hasattr(inputs, "__next__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
 

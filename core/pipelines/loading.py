@@ -106,15 +106,18 @@ def pipeline(
     where = {name: value for name, value in {"revision": revision, "token": token}.items() if value is not None}
     processor = options.get("processor")
     options = {name: value for name, value in options.items() if name not in MOOT}
-    name = model if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", None)
+    model = Path(model) if isinstance(model, os.PathLike) else model
+    name = model if isinstance(model, str | Path) else getattr(model, "name_or_path", None)
     parts = {"tokenizer": tokenizer, "feature_extractor": feature_extractor, "image_processor": image_processor}
     for part in kind.parts:
         given = parts[part] if parts[part] is not None else getattr(processor, part, None)
         if given is None and not name:
             raise ConfigError(f"The model has no name to find its {part.replace('_', ' ')} by: give pipeline(…, {part}=…).")
         parts[part] = load_part(part, name if given is None else given, where)
-    if isinstance(model, str | os.PathLike):
-        model = load_model(kind, task, model, {"dtype": dtype or torch_dtype, "device_map": device_map, **where, **(model_kwargs or {})})
+    if isinstance(model, str | Path):
+        model = load_model(
+            kind, task, model, {"dtype": dtype or torch_dtype, "device_map": device_map, **where, **(model_kwargs or {})}
+        )
     if device is not None:
         model = model.to(usable_device(device))
     return kind(model, **parts, batch_size=batch_size, task=task, **options)
@@ -124,6 +127,7 @@ def load_part(part: str, given: Any, where: dict[str, Any]) -> Any:
     """What prepares inputs, by a name, or as it is."""
     if not isinstance(given, str | os.PathLike):
         return given
+    given = str(given)
     if part == "tokenizer":
         from core.tokenization import AutoTokenizer as Auto
     else:
@@ -133,7 +137,7 @@ def load_part(part: str, given: Any, where: dict[str, Any]) -> Any:
     return Auto.from_pretrained(given, **where)
 
 
-def load_model(kind: type[Pipeline], task: str, name: str | os.PathLike, options: dict[str, Any]) -> Any:
+def load_model(kind: type[Pipeline], task: str, name: str | Path, options: dict[str, Any]) -> Any:
     """The model of a name, in the kind that the task needs. Raises ConfigError where its files hold no trained head for it."""
     import core
 

@@ -1,7 +1,7 @@
 """What a pipeline may be told, declared once: a call checks by it, a page builds its widgets from it."""
 
+import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 from core.errors import ConfigError
@@ -26,15 +26,16 @@ class Option:
         """The value. Raises ConfigError where it is not one of those that the option may have."""
         if value is None and (self.nullable or self.default is None):
             return value
-        if self.choices and not any(value is choice or (value == choice and type(value) is type(choice)) for choice in self.choices):
+        if self.choices and not any(value == choice and type(value) is type(choice) for choice in self.choices):
             raise ConfigError(f"{self.name} must be one of {', '.join(map(repr, self.choices))}, not {value!r}.")
         if isinstance(self.default, bool) and not self.choices and not isinstance(value, bool):
             raise ConfigError(f"{self.name} must be True or False, not {value!r}.")
-        if self.low is not None or self.high is not None:
-            number = isinstance(value, Real) and not isinstance(value, bool)
-            if not number or (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
-                upper = "" if self.high is None else f" and at most {self.high:g}"
-                raise ConfigError(f"{self.name} must be a number of at least {self.low or 0:g}{upper}, not {value!r}.")
+        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        if (low, high) != (-math.inf, math.inf):
+            number: Any = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+            if not low <= number <= high:
+                upper = f" and at most {high:g}" if high < math.inf else ""
+                raise ConfigError(f"{self.name} must be a number of at least {low:g}{upper}, not {value!r}.")
         return value
 
 

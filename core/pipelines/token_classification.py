@@ -53,7 +53,7 @@ class TokenClassificationPipeline(Pipeline):
             raise DataError("With is_split_into_words, token-classification takes lists of words.")
         if not words and not isinstance(item, str):
             raise DataError(f"token-classification takes a text, not {type(item).__name__}.")
-        starts, text = None, item
+        starts, text = None, str(item)
         if words:
             text, at, starts = options["delimiter"].join(item), 0, []
             for word in item:
@@ -73,9 +73,7 @@ class TokenClassificationPipeline(Pipeline):
             return_overflowing_tokens=True,
             is_split_into_words=words,
         )
-        return [
-            self._piece(encoding, row_of(rows, i), text, starts, options, 0) for i, encoding in enumerate(rows.encodings)
-        ]
+        return [self._piece(encoding, row_of(rows, i), text, starts, options, 0) for i, encoding in enumerate(rows.encodings)]
 
     def _piece(self, encoding: Any, row: Any, text: str, starts: Any, options: dict[str, Any], cut: int) -> Piece:
         offsets = list(options["offset_mapping"] or encoding.offsets)

@@ -186,7 +186,11 @@ def words_of(tokenizer: Any, tokens: list[int], language: str | None) -> list[tu
     if (language or tokenizer.language or "english") not in UNSPACED:
         joined: list[tuple[str, list[int]]] = []
         for text, at in parts:
-            apart = text.startswith(" ") or text.strip() in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~" or tokens[at[0]] >= tokenizer.eos_token_id
+            apart = (
+                text.startswith(" ")
+                or text.strip() in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+                or tokens[at[0]] >= tokenizer.eos_token_id
+            )
             if apart or not joined:
                 joined.append((text, list(at)))
             else:

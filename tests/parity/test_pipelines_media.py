@@ -36,7 +36,9 @@ def vit(head: str, folder: Path, **values: Any) -> tuple[Any, Any]:
     return saved(Row("vit", head, "", VIT | values), folder, processor), processor
 
 
-@pytest.mark.parametrize("values", [{"id2label": FIVE}, {"num_labels": 1}, {"num_labels": 3, "problem_type": "multi_label_classification"}])
+@pytest.mark.parametrize(
+    "values", [{"id2label": FIVE}, {"num_labels": 1}, {"num_labels": 3, "problem_type": "multi_label_classification"}]
+)
 def test_image_classification(values: dict, tmp_path: Path) -> None:
     model, processor = vit("ImageClassification", tmp_path, **values)
     reference = transformers.pipeline("image-classification", model=model, image_processor=processor, device="cpu")
@@ -64,7 +66,11 @@ def test_zero_shot_images(tmp_path: Path) -> None:
     write(tmp_path / "files", **files_of("CLIPTokenizer"))
     tokenizer = core.AutoTokenizer.from_pretrained(tmp_path / "files", model_max_length=40, pad_token="<|endoftext|>")
     tokenizer.save_pretrained(tmp_path)
-    text = CLIP["text_config"] | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 40}
+    text = CLIP["text_config"] | {
+        "vocab_size": len(tokenizer),
+        "eos_token_id": tokenizer.eos_token_id,
+        "max_position_embeddings": 40,
+    }
     processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": 12}, crop_size=12)
     model = saved(Row("clip", "ZeroShotImageClassification", "", CLIP | {"text_config": text}), tmp_path, processor)
     reference = transformers.pipeline(
@@ -127,7 +133,13 @@ def whispers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     sizes = {key: value for key, value in BART.items() if key not in ("max_position_embeddings", "num_labels")}
     values = sizes | {"vocab_size": len(tokenizer), "num_mel_bins": 20, "max_source_positions": 100, "max_target_positions": 60}
     end = ids["<|endoftext|>"]
-    values |= {"pad_token_id": end, "bos_token_id": end, "eos_token_id": end, "suppress_tokens": None, "begin_suppress_tokens": [end]}
+    values |= {
+        "pad_token_id": end,
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "suppress_tokens": None,
+        "begin_suppress_tokens": [end],
+    }
     values |= {"decoder_start_token_id": ids["<|startoftranscript|>"], "median_filter_width": 3}
     model = make_reference(Row("whisper", "SpeechSeq2Seq", "", values))
     config = model.generation_config

@@ -18,11 +18,18 @@ NLI = {"0": "CONTRADICTION", "1": "neutral", "2": "Entailment"}
 
 
 def bert(head: str, folder: Path, **values: Any) -> Path:
-    return text_folder(Row("bert", head, "", BERT | {"max_position_embeddings": 128} | values), "BertTokenizer", folder, model_max_length=128)
+    return text_folder(
+        Row("bert", head, "", BERT | {"max_position_embeddings": 128} | values), "BertTokenizer", folder, model_max_length=128
+    )
 
 
 def roberta(head: str, folder: Path, **values: Any) -> Path:
-    return text_folder(Row("roberta", head, "", ROBERTA | {"max_position_embeddings": 130} | values), "RobertaTokenizer", folder, model_max_length=128)
+    return text_folder(
+        Row("roberta", head, "", ROBERTA | {"max_position_embeddings": 130} | values),
+        "RobertaTokenizer",
+        folder,
+        model_max_length=128,
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,7 +45,14 @@ def roberta(head: str, folder: Path, **values: Any) -> Path:
 def test_text_classification(values: dict, tmp_path: Path) -> None:
     reference, ours = both("sentiment-analysis", bert("SequenceClassification", tmp_path, **values))
     for inputs in (TEXTS[0], TEXTS, {"text": TEXTS[0], "text_pair": TEXTS[1]}, [{"text": TEXTS[2], "text_pair": "x"}]):
-        for options in ({}, {"top_k": 1}, {"top_k": 2}, {"top_k": None}, {"function_to_apply": "sigmoid"}, {"function_to_apply": "none"}):
+        for options in (
+            {},
+            {"top_k": 1},
+            {"top_k": 2},
+            {"top_k": None},
+            {"function_to_apply": "sigmoid"},
+            {"function_to_apply": "none"},
+        ):
             same(ours(inputs, **options), reference(inputs, **options), str(options))
     same(ours(TEXTS, batch_size=3), reference(TEXTS))
 
@@ -74,10 +88,16 @@ def test_fill_mask(make: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", [NLI, {"0": "entailment", "1": "not"}], ids=["last", "first"])
 def test_zero_shot_by_entailment(labels: dict, tmp_path: Path) -> None:
-    reference, ours = both("zero-shot-classification", bert("SequenceClassification", tmp_path, id2label=labels, label2id={label: int(i) for i, label in labels.items()}))
+    reference, ours = both(
+        "zero-shot-classification",
+        bert("SequenceClassification", tmp_path, id2label=labels, label2id={label: int(i) for i, label in labels.items()}),
+    )
     for inputs in (TEXTS[0], TEXTS, LONG):
         for options in ({}, {"multi_label": True}, {"hypothesis_template": "It is about {}"}):
-            same(ours(inputs, ["sport", "the weather", "art"], **options), reference(inputs, ["sport", "the weather", "art"], **options))
+            same(
+                ours(inputs, ["sport", "the weather", "art"], **options),
+                reference(inputs, ["sport", "the weather", "art"], **options),
+            )
     same(ours(TEXTS[0], candidate_labels="sport, art"), reference(TEXTS[0], candidate_labels="sport, art"))
     same(ours(TEXTS[0], "sport"), reference(TEXTS[0], "sport"))
 
