@@ -356,10 +356,25 @@ from .peft import (
 )
 from .pipelines import (
     FeatureExtractionPipeline as FeatureExtractionPipeline,
+    KeyDataset as KeyDataset,
     Pipeline as Pipeline,
     TextGenerationPipeline as TextGenerationPipeline,
     pipeline as pipeline,
 )
+from .pipelines.audio_classification import AudioClassificationPipeline as AudioClassificationPipeline
+from .pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline as AutomaticSpeechRecognitionPipeline
+from .pipelines.fill_mask import FillMaskPipeline as FillMaskPipeline
+from .pipelines.image_classification import ImageClassificationPipeline as ImageClassificationPipeline
+from .pipelines.image_feature_extraction import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
+from .pipelines.question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
+from .pipelines.sentence_similarity import SentenceSimilarityPipeline as SentenceSimilarityPipeline
+from .pipelines.summarization import SummarizationPipeline as SummarizationPipeline
+from .pipelines.text2text_generation import Text2TextGenerationPipeline as Text2TextGenerationPipeline
+from .pipelines.text_classification import TextClassificationPipeline as TextClassificationPipeline
+from .pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
+from .pipelines.translation import TranslationPipeline as TranslationPipeline
+from .pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+from .pipelines.zero_shot_image_classification import ZeroShotImageClassificationPipeline as ZeroShotImageClassificationPipeline
 from .processing import (
     AutoFeatureExtractor as AutoFeatureExtractor,
     AutoImageProcessor as AutoImageProcessor,
