@@ -16,6 +16,7 @@ from gradio.themes import Base
 from starlette.middleware import Middleware
 
 from app.api import attention, models, runs
+from app.components import task_page
 from app.guard import LOOPBACK, Credentials, Guard
 from app.tabs import chat as chat_tab
 from app.tabs import embeddings as embeddings_tab
@@ -23,11 +24,27 @@ from app.tabs import inspect as inspect_tab
 from app.tabs import models as models_tab
 from app.tabs import runs as runs_tab
 from app.tabs import train as train_tab
+from app.tabs.tasks import (
+    classify,
+    entities,
+    fill_mask,
+    image_labels,
+    image_zero_shot,
+    questions,
+    sounds,
+    speech,
+    summarise,
+    translate,
+    zero_shot,
+)
 from app.workbench import Workbench
 from core.errors import LaunchError
 from core.modeling.devices import usable_device
 from core.paths import assets_dir, data_dir
 
+TEXT = (classify, entities, fill_mask, questions, translate, summarise, zero_shot)
+VISION = (image_labels, image_zero_shot)
+AUDIO = (speech, sounds)
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SF Mono", "Consolas", "Noto Sans Mono", "monospace"]
 
@@ -66,11 +83,24 @@ def build(workbench: Workbench) -> gr.Blocks:
             apply_default_css=False,
             padding=False,
         )
+        pages: list[tuple[gr.Tab, Any]] = []
+
+        def add(tasks: tuple[Any, ...]) -> None:
+            for module in tasks:
+                with gr.Tab(module.TASK.title, id=module.TASK.id) as at:
+                    pages.append((at, task_page.build(workbench, module.TASK)))
+
         with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab("Chat", id="chat") as at_chat:
-                chat = chat_tab.build(workbench)
-            with gr.Tab("Embeddings", id="embeddings") as at_embeddings:
-                embeddings = embeddings_tab.build(workbench)
+            with gr.Tab("Text", id="text"), gr.Tabs(elem_id="text-tabs") as text_tabs:
+                with gr.Tab("Chat", id="chat") as at_chat:
+                    chat = chat_tab.build(workbench)
+                add(TEXT)
+                with gr.Tab("Embeddings", id="embeddings") as at_embeddings:
+                    embeddings = embeddings_tab.build(workbench)
+            with gr.Tab("Vision", id="vision"), gr.Tabs(elem_id="vision-tabs"):
+                add(VISION)
+            with gr.Tab("Audio", id="audio"), gr.Tabs(elem_id="audio-tabs"):
+                add(AUDIO)
             with gr.Tab("Inspect", id="inspect") as at_inspect:
                 lens = inspect_tab.build(workbench)
             with gr.Tab("Train", id="train") as at_train:
