@@ -19,6 +19,7 @@ from app.api import attention, models, runs
 from app.components import task_page
 from app.guard import LOOPBACK, Credentials, Guard
 from app.tabs import chat as chat_tab
+from app.tabs import completion as completion_tab
 from app.tabs import embeddings as embeddings_tab
 from app.tabs import inspect as inspect_tab
 from app.tabs import models as models_tab
@@ -94,6 +95,8 @@ def build(workbench: Workbench) -> gr.Blocks:
             with gr.Tab("Text", id="text"), gr.Tabs(elem_id="text-tabs") as text_tabs:
                 with gr.Tab("Chat", id="chat") as at_chat:
                     chat = chat_tab.build(workbench)
+                with gr.Tab("Completion", id="completion") as at_completion:
+                    completion = completion_tab.build(workbench)
                 add(TEXT)
                 with gr.Tab("Embeddings", id="embeddings") as at_embeddings:
                     embeddings = embeddings_tab.build(workbench)
@@ -150,6 +153,7 @@ def build(workbench: Workbench) -> gr.Blocks:
         shelf.view.chat(chat_with_model, None, [tabs, chat.model, chat.said], **private)
         for at, widget, tasks in (
             (at_chat, chat.model, ("text-generation",)),
+            (at_completion, completion.model, ("text-generation",)),
             (at_embeddings, embeddings.model, ("feature-extraction",)),
             (at_inspect, lens.model, inspect_tab.TASKS),
             (at_train, train.model, ("text-generation",)),
