@@ -176,12 +176,6 @@ class Workbench:
         threading.Thread(target=work, name=f"generate-{resident.name}", daemon=True).start()
         yield from _until_none(events, gone.set)
 
-    def facts(self, name): return "22 M parameters, 91 MB"
-    def run_pipeline(self, task, name, args, kwargs):
-        return [{"label":"positive","score":.93},{"label":"negative","score":.07}]
-    def record_call(self,*a): pass
-    def calls(self, task, name): return []
-
     def record(
         self, model: str, adapter: str | None, messages: list[dict[str, Any]], params: dict[str, Any], end: Finished
     ) -> str:
