@@ -262,7 +262,7 @@ def serve(args: Any) -> None:
         over.wait()
     except KeyboardInterrupt:
         pass
-    workbench.jobs.close()
+    workbench.close()
     page.close(verbose=False)
 
 

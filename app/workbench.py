@@ -1,12 +1,11 @@
-"""What the tabs share: the run store, the models in memory, and who may use them when."""
+"""What the tabs share: the run store, and the models in memory, each behind its engine."""
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -14,60 +13,55 @@ from app.jobs import Jobs
 from app.shelf import Shelf, look, serves
 from core.checkpoints import catalogue
 from core.errors import AdapterError, VitrineError
-from core.generation import Finished, GenerationConfig, TextDelta
+from core.generation import Engine, Finished, GenerationConfig, Request
+from core.generation.request import Event
 from core.paths import models_dir, runs_dir
 from core.runs import Store
 
-Event = TextDelta | Finished
+T = TypeVar("T")
 
 
 class Resident:
-    """A model in memory with its tokenizer. Whoever runs it holds `exclusive()`."""
+    """A model in memory with its tokenizer, behind its engine: only that runs the model."""
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
-        self.name, self.model, self.tokenizer = name, model, tokenizer
+        self.name, self.tokenizer, self.engine = name, tokenizer, Engine(model, name=name)
+        self.nbytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self.used = time.monotonic()
-        self._lock = threading.Lock()
-        self._adapted: Any = None
+        self._reading = threading.Lock()
 
-    @contextmanager
-    def exclusive(self, adapter: str | None = None) -> Iterator[None]:
-        """The model for one caller, with the adapter of this folder or with none."""
-        with self._lock:
-            self.used = time.monotonic()
-            if adapter is None:
-                if self._adapted is None:
-                    yield
-                else:
-                    with self._adapted.disable_adapter():
-                        yield
-                return
-            self._put_on(adapter)
-            yield
+    @property
+    def model(self) -> Any:
+        """To read settings from."""
+        return self.engine.model
 
     @property
     def busy(self) -> bool:
-        """Whether someone runs it now."""
-        return self._lock.locked()
+        """Whether someone uses it now."""
+        return self.engine.busy
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of its weights, in bytes."""
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+    def run(self, work: Callable[[Any], T], adapter: str | None = None) -> T:
+        """What `work` makes of the model, alone with it, with the adapter of this folder or with none."""
+        self.used = time.monotonic()
+        return self.engine.run(work, self._adapter(adapter))
 
-    def _put_on(self, folder: str) -> None:
-        """Make this adapter the active one; its name is its folder's and time, so that one trained anew is read anew."""
-        from core.peft import PeftModel
+    def submit(self, prompt: Any, config: GenerationConfig, adapter: str | None = None) -> Request:
+        """Ask for a generation, with the adapter of this folder or with none."""
+        self.used = time.monotonic()
+        return self.engine.submit(prompt, config, adapter=self._adapter(adapter), tokenizer=self.tokenizer)
 
+    def _adapter(self, folder: str | None) -> str | None:
+        """The name of a folder's adapter, read where it is new; made of its file's time too, so that one trained anew is read anew."""
+        if folder is None:
+            return None
         file = Path(folder) / "adapter_model.safetensors"
         if not file.is_file():
             raise AdapterError(f"The adapter {folder} is gone: choose another, or the base model.")
         name = f"{Path(folder).parent.name}-{file.stat().st_mtime_ns}".replace(".", "-")
-        if self._adapted is None:
-            self._adapted = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
-        elif name not in self._adapted.peft_config:
-            self._adapted.load_adapter(folder, name)
-        self._adapted.set_adapter(name)
+        with self._reading:
+            if name not in self.engine.adapters:
+                self.engine.load_adapter(folder, name)
+        return name
 
 
 class Workbench:
@@ -80,7 +74,8 @@ class Workbench:
         self.shelf = Shelf()
         self.budget = int(psutil.virtual_memory().total * 0.6)
         self._residents: dict[str, Resident] = {}
-        self._loading = threading.Lock()
+        self._loading: dict[str, Future[Resident]] = {}
+        self._lock = threading.Lock()  # of the two above; never held while a model is read
 
     # ------------------------------------------------------------------ models
 
@@ -93,20 +88,50 @@ class Workbench:
         if not name or not name.strip():
             raise VitrineError("No model is chosen: pick one in the list.")
         name = name.strip()
-        with self._loading:
-            if name not in self._residents:
-                self._residents[name] = self._load(name)
+        with self._lock:
+            if name in self._residents:
+                return self._residents[name]
+            coming = self._loading.get(name)
+            mine = coming is None
+            if coming is None:
+                coming = self._loading[name] = Future()
+        if mine:
+            try:
+                resident = self._load(name)
+                with self._lock:
+                    self._residents[name] = resident
                 self._make_room(name)
-            return self._residents[name]
+                coming.set_result(resident)
+            except BaseException as error:
+                coming.set_exception(error)
+            finally:
+                with self._lock:
+                    del self._loading[name]
+        return coming.result()
 
     def unload(self, name: str) -> None:
-        """Let go of a model."""
-        with self._loading:
-            self._residents.pop(name, None)
+        """Let go of a model; who still uses it is told."""
+        with self._lock:
+            resident = self._residents.pop(name, None)
+        if resident is not None:
+            resident.engine.close()
 
     def loaded(self) -> dict[str, int]:
         """Models in memory and the bytes of their weights."""
-        return {name: resident.nbytes for name, resident in self._residents.items()}
+        return {name: resident.nbytes for name, resident in list(self._residents.items())}
+
+    def residents(self) -> dict[str, dict[str, int]]:
+        """Of each model in memory its bytes, and how many generations run and wait."""
+        return {
+            name: {"bytes": resident.nbytes, "running": resident.engine.running, "waiting": resident.engine.waiting}
+            for name, resident in list(self._residents.items())
+        }
+
+    def close(self) -> None:
+        """At the end of the program: let go of the models, stop watching trainings."""
+        for name in list(self._residents):
+            self.unload(name)
+        self.jobs.close()
 
     def _load(self, name: str) -> Resident:
         import core
@@ -130,11 +155,11 @@ class Workbench:
 
     def _make_room(self, keep: str) -> None:
         """Forget the models longest unused while they are more than the budget together."""
-        for resident in sorted(self._residents.values(), key=lambda resident: resident.used):
+        for resident in sorted(list(self._residents.values()), key=lambda resident: resident.used):
             if sum(self.loaded().values()) <= self.budget:
                 return
             if resident.name != keep and not resident.busy:
-                del self._residents[resident.name]
+                self.unload(resident.name)
 
     # ------------------------------------------------------------------ adapters
 
@@ -156,25 +181,8 @@ class Workbench:
         prompt: str | list[dict[str, Any]],
         config: GenerationConfig,
     ) -> Iterator[Event]:
-        """The answer as events, computed on a thread of its own: whoever stops reading stops it, and the model is always let go."""
-        from core.pipelines import TextGenerationPipeline
-
-        resident = self.use(model)
-        events: queue.Queue[Event | BaseException | None] = queue.Queue()
-        gone = threading.Event()
-
-        def work() -> None:
-            try:
-                with resident.exclusive(adapter):
-                    pipeline = TextGenerationPipeline(resident.model, resident.tokenizer)
-                    for event in pipeline.stream(prompt, config, gone.is_set):
-                        events.put(event)
-            except BaseException as error:
-                events.put(error)
-            events.put(None)
-
-        threading.Thread(target=work, name=f"generate-{resident.name}", daemon=True).start()
-        yield from _until_none(events, gone.set)
+        """The answer as events, from the model's engine: whoever stops reading stops it."""
+        yield from self.use(model).submit(prompt, config, adapter)
 
     def record(
         self, model: str, adapter: str | None, messages: list[dict[str, Any]], params: dict[str, Any], end: Finished
@@ -193,13 +201,3 @@ class Workbench:
         self.store.add_sample(run, 0, prompt, end.text)
         self.store.set_state(run, "finished")
         return run
-
-
-def _until_none(events: "queue.Queue[Any]", leave: Callable[[], None]) -> Iterator[Any]:
-    try:
-        while (event := events.get()) is not None:
-            if isinstance(event, BaseException):
-                raise event
-            yield event
-    finally:
-        leave()

@@ -27,8 +27,7 @@ def look(workbench: Any, name: str | None, text: str) -> dict[str, Any]:
     if not name:
         raise VitrineError("No model is chosen: pick one in the list.")
     resident = workbench.use(name)
-    with resident.exclusive():
-        seen = inspect(resident.model, resident.tokenizer, text, max_tokens=LONGEST)
+    seen = resident.run(lambda model: inspect(model, resident.tokenizer, text, max_tokens=LONGEST))
     return handle(seen, name)
 
 
