@@ -7,6 +7,8 @@ import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
@@ -119,17 +121,23 @@ def build(workbench: Workbench) -> gr.Blocks:
                 return gr.skip(), gr.skip(), gr.skip(), "Send a message first: then its text can be looked into."
             return gr.Tabs(selected="inspect"), words, model, ""
 
+        def look_into(text: Callable[[Sequence[Any]], str], model: str, *values: Any) -> tuple[Any, ...]:
+            return gr.Tabs(selected="inspect"), text(values), model
+
+        def to_chat() -> tuple[Any, Any]:
+            return gr.Tabs(selected="text"), gr.Tabs(selected="chat")
+
         def chat_with(event: gr.EventData) -> tuple[Any, ...]:
             run = workbench.store.run(str(event.id))
             found = workbench.adapters(run["model"])
             folder = next((value for label, value in found if f"({run['id']})" in label), "")
             choices = [chat_tab.BASE, *found]
             said = f"Talking to {run['name']}, trained on {run['model']}."
-            return gr.Tabs(selected="chat"), run["model"], gr.Dropdown(choices, value=folder), said
+            return *to_chat(), run["model"], gr.Dropdown(choices, value=folder), said
 
         def chat_with_model(event: gr.EventData) -> tuple[Any, ...]:
             names = workbench.model_names("text-generation")
-            return gr.Tabs(selected="chat"), gr.Dropdown(names, value=str(event.id)), f"Talking to {event.id}."
+            return *to_chat(), gr.Dropdown(names, value=str(event.id)), f"Talking to {event.id}."
 
         def choices(*tasks: str) -> Any:
             """The usable models of these tasks, as they are now: a fetched one is there without a new start."""
@@ -149,8 +157,15 @@ def build(workbench: Workbench) -> gr.Blocks:
             lens.work, [lens.model, lens.text], lens.outputs, **private
         )
         for view in (train.view, listed.view):
-            view.chat(chat_with, None, [tabs, chat.model, chat.adapter, chat.said], **private)
-        shelf.view.chat(chat_with_model, None, [tabs, chat.model, chat.said], **private)
+            view.chat(chat_with, None, [tabs, text_tabs, chat.model, chat.adapter, chat.said], **private)
+        shelf.view.chat(chat_with_model, None, [tabs, text_tabs, chat.model, chat.said], **private)
+        for at, one in pages:
+            for event in (at.select, page.load):
+                event(choices(one.task.task), one.model, one.model, **private)
+            if one.task.looked_into is not None:
+                one.inside.click(
+                    partial(look_into, one.task.looked_into), [one.model, *one.inputs], [tabs, lens.text, lens.model], **private
+                ).then(lens.work, [lens.model, lens.text], lens.outputs, **private)
         for at, widget, tasks in (
             (at_chat, chat.model, ("text-generation",)),
             (at_completion, completion.model, ("text-generation",)),

@@ -22,7 +22,9 @@ def knob(option: Option, id: str) -> Component:
     """The widget of one option."""
     default, settings = option.default, {"label": option.name, "info": option.help, "elem_id": f"{id}-{option.name}"}
     if option.choices:
-        return gr.Dropdown([("as the model asks" if c is None else str(c), c) for c in _choices(option)], value=default, **settings)
+        return gr.Dropdown(
+            [("as the model asks" if c is None else str(c), c) for c in _choices(option)], value=default, **settings
+        )
     if isinstance(default, bool):
         return gr.Checkbox(default, **settings)
     if option.low is None:

@@ -4,8 +4,10 @@ A task is a `Task`: its words, its input widgets, how their values become a call
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +15,14 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from app.components.knobs import given, knob
+from app.components.knobs import generation, given, knob
 from app.components.results import result_view
 from app.components.said import escape
 from core.errors import VitrineError
-from core.pipelines import options
+from core.pipelines import pipeline_class
 
 Values = Sequence[Any]
+POOL = ThreadPoolExecutor(16, thread_name_prefix="pipeline")
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
     """Lay out the tab and wire it."""
     id = task.id
     names = workbench.model_names(task.task)
-    declared = options(task.task)
-    fields = [declared[name] for name in task.shown_options]
+    declared = {option.name: option for option in pipeline_class(task.task).options}
+    fields = [declared[name] if name in declared else generation(name) for name in task.shown_options]
     with gr.Row(equal_height=False, elem_classes="tk"):
         with gr.Column(scale=7, min_width=320):
             gr.Markdown(escape(task.about), elem_classes="tk-about")
@@ -86,15 +89,20 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
 
     def work(name: str | None, *values: Any) -> Iterator[tuple[Any, ...]]:
         """said, result, raw, code, run, stop"""
-        given_inputs, set_options = values[: len(inputs)], given(fields, values[len(inputs) :])
+        given_inputs, set_options = list(values[: len(inputs)]), given(fields, values[len(inputs) :])
         busy = (gr.Button(interactive=False), gr.Button(visible=True))
         idle = (gr.Button(interactive=True), gr.Button(visible=False))
+        gone = threading.Event()
         try:
             args, kwargs = task.call(given_inputs)
             kwargs = {**task.fixed, **kwargs, **set_options}
-            yield ("Loading the model …" if name not in workbench.loaded() else "Working …", *[gr.skip()] * 3, *busy)
+            loading = name not in workbench.loaded()
+            yield f"Loading {escape(name or '')} …" if loading else "Working …", *[gr.skip()] * 3, *busy
             begin = time.perf_counter()
-            found = workbench.run_pipeline(task.task, name, args, kwargs)
+            answer = POOL.submit(workbench.call, task.task, name, args, kwargs, gone.is_set)
+            while not wait([answer], 0.5).done:  # a yield is where Gradio can end this
+                yield *[gr.skip()] * 4, *busy
+            found = answer.result()
             seconds = time.perf_counter() - begin
             shown = task.show(found, given_inputs)
         except VitrineError as error:
@@ -103,18 +111,21 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         except Exception as error:
             yield f"**Not done.** {escape(f'{type(error).__name__}: {error}')}", *[gr.skip()] * 3, *idle
             raise
-        workbench.record_call(task.task, name, args, kwargs, found, seconds)
+        finally:
+            gone.set()
+        workbench.record_call(
+            task.task, name, [value if isinstance(value, str) else None for value in given_inputs], found, seconds
+        )
         plain = json.dumps(found, indent=2, ensure_ascii=False, default=float)
         yield f"{seconds:.2f} s · {escape(name or '')}", shown, plain, as_python(task.task, name, args, kwargs), *idle
 
-    def take(sample: list[Any]) -> list[Any]:
-        return sample
-
-    def before(name: str | None) -> Any:
-        return gr.Dropdown([(label, run) for run, label in workbench.calls(task.task, name)], value=None)
+    def before() -> Any:
+        return gr.Dropdown(workbench.calls(task.task), value=None)
 
     def reload(run: str | None) -> list[Any]:
-        return workbench.call_inputs(run) if run else [gr.skip()] * len(inputs)
+        return (
+            [gr.skip() if value is None else value for value in workbench.call_inputs(run)] if run else [gr.skip()] * len(inputs)
+        )
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     asked: dict[str, Any] = {
@@ -127,7 +138,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
     }
     started = [run.click(**asked)]
     started += [widget.submit(**asked) for widget in inputs if isinstance(widget, gr.Textbox)]
-    started.append(examples.click(take, examples, inputs, **private).then(**asked))
+    started.append(examples.click(lambda sample: sample, examples, inputs, **private).then(**asked))
     stop.click(
         lambda: ("Stopped.", gr.Button(interactive=True), gr.Button(visible=False)),
         None,
@@ -136,7 +147,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         **private,
     )
     model.change(lambda name: _facts(workbench, task, name), model, facts, **private)
-    earlier.focus(before, model, earlier, **private)
+    earlier.focus(before, None, earlier, **private)
     earlier.input(reload, earlier, inputs, **private)
     if task.picked is not None:
         picked = task.picked
@@ -155,7 +166,11 @@ def as_python(task: str, name: str | None, args: tuple[Any, ...], kwargs: dict[s
 
 
 def _facts(workbench: Any, task: Task, name: str | None) -> str:
-    """One line on the chosen model: its size, what it takes, whether that fits; or where to get one."""
+    """One line on the chosen model: its size and what it takes of the memory that is free; or where to get one."""
     if not name:
         return f"No model for this task is here yet. Fetch `{task.hub}` on the Models tab, or write its name above."
-    return workbench.facts(name)
+    found = workbench.shelf.find(name)
+    if found is None or not found.parameters:
+        return ""
+    fits = "" if found.memory < workbench.budget else ", **more than this machine has to give**"
+    return f"{found.parameters / 1e6:,.0f} M parameters · {found.memory / 1e6:,.0f} MB of memory{fits}"

@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from app.components.choices_view import choices, choices_view
-from app.components.knobs import given, knob
+from app.components.knobs import generation, given, knob
 from app.components.said import escape
 from core.errors import VitrineError
-from core.generation import Finished, GenerationConfig
+from core.generation import Finished
 from core.lens import likelihood
 
 SHOWN = ("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "repetition_penalty", "seed")
@@ -26,16 +26,20 @@ EXAMPLES = [
 def build(workbench: Any) -> SimpleNamespace:
     """Lay out the tab and wire it."""
     names = workbench.model_names("text-generation")
-    fields = [GenerationConfig.knobs()[name] for name in SHOWN]
+    fields = [generation(name, STARTS.get(name)) for name in SHOWN]
     ids = gr.State([])
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
-            gr.Markdown("A text or a piece of code goes on where you stop, without a conversation around it.", elem_classes="tk-about")
+            gr.Markdown(
+                "A text or a piece of code goes on where you stop, without a conversation around it.", elem_classes="tk-about"
+            )
             text = gr.Textbox(label="Beginning", lines=5, max_lines=20, elem_id="complete-text")
             with gr.Row(elem_classes="tk-buttons"):
                 run = gr.Button("Continue", variant="primary", elem_id="complete-run")
                 stop = gr.Button("Stop", visible=False, elem_id="complete-stop")
-            examples = gr.Dataset(components=[text], samples=EXAMPLES, label="Examples: a click runs one", elem_id="complete-examples")
+            examples = gr.Dataset(
+                components=[text], samples=EXAMPLES, label="Examples: a click runs one", elem_id="complete-examples"
+            )
         with gr.Column(scale=3, min_width=260):
             model = gr.Dropdown(names, value=names[0] if names else None, label="Model", elem_id="complete-model")
             with gr.Accordion("Options", open=False):
@@ -45,7 +49,10 @@ def build(workbench: Any) -> SimpleNamespace:
 
     def go_on(name: str | None, beginning: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         """text, said, view, ids, run, stop"""
-        busy, idle = (gr.Button(interactive=False), gr.Button(visible=True)), (gr.Button(interactive=True), gr.Button(visible=False))
+        busy, idle = (
+            (gr.Button(interactive=False), gr.Button(visible=True)),
+            (gr.Button(interactive=True), gr.Button(visible=False)),
+        )
         try:
             if not beginning.strip():
                 raise VitrineError("Write a beginning first, or click an example.")
@@ -62,8 +69,7 @@ def build(workbench: Any) -> SimpleNamespace:
                     continue
                 prompt = resident.tokenizer(beginning)["input_ids"]
                 row = [*prompt, *event.token_ids]
-                with resident.exclusive():
-                    found = likelihood(resident.model, resident.tokenizer, row)
+                found = resident.run(lambda model: likelihood(model, resident.tokenizer, row))  # noqa: B023
                 workbench.record(name, None, [{"role": "user", "content": beginning}], settings, event)
                 speed = f" · {event.tokens_per_second:.1f} tokens/s" if event.tokens_per_second else ""
                 yield whole, f"{len(event.token_ids)} tokens{speed}", choices(found, len(prompt)), row, *idle
@@ -93,6 +99,10 @@ def build(workbench: Any) -> SimpleNamespace:
         view.take(take, [model, ids], text, **private).then(**asked),  # type: ignore[attr-defined]
     ]
     stop.click(
-        lambda: ("Stopped.", gr.Button(interactive=True), gr.Button(visible=False)), None, [said, run, stop], cancels=started, **private
+        lambda: ("Stopped.", gr.Button(interactive=True), gr.Button(visible=False)),
+        None,
+        [said, run, stop],
+        cancels=started,
+        **private,
     )
     return SimpleNamespace(text=text, model=model)

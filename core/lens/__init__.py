@@ -6,4 +6,16 @@ from core.lens.hidden import plane, readable_tokens
 from core.lens.inspection import Inspection, inspect
 from core.lens.likelihood import Choice, likelihood
 
-__all__ = ["Choice", "Inspection", "dequantise", "flat", "inspect", "likelihood", "plane", "pool", "quantise", "readable_tokens", "similarity"]
+__all__ = [
+    "Choice",
+    "Inspection",
+    "dequantise",
+    "flat",
+    "inspect",
+    "likelihood",
+    "plane",
+    "pool",
+    "quantise",
+    "readable_tokens",
+    "similarity",
+]

@@ -202,7 +202,9 @@ class Pipeline:
 
     def _batches(self, works: list[list[Piece]], size: int) -> Iterator[list[tuple[int, int]]]:
         """(input, piece) by length, the longest first, so that a batch holds little padding, and none where there may be none."""
-        order = sorted(((i, j) for i, work in enumerate(works) for j in range(len(work))), key=lambda at: -works[at[0]][at[1]].length)
+        order = sorted(
+            ((i, j) for i, work in enumerate(works) for j in range(len(work))), key=lambda at: -works[at[0]][at[1]].length
+        )
         for _, group in itertools.groupby(order, key=lambda at: None if self.may_pad else works[at[0]][at[1]].length):
             group = list(group)
             yield from (group[k : k + size] for k in range(0, len(group), size))
@@ -269,7 +271,9 @@ class Pipeline:
 
 def is_stream(inputs: Any) -> bool:
     """A generator or a data set, rather than one input: what can be gone through, and is none of the kinds that inputs are of."""
-    if isinstance(inputs, str | bytes | bytearray | memoryview | dict | list | tuple | torch.Tensor) or hasattr(inputs, "__array__"):
+    if isinstance(inputs, str | bytes | bytearray | memoryview | dict | list | tuple | torch.Tensor) or hasattr(
+        inputs, "__array__"
+    ):
         return False
     return hasattr(inputs, "__next__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
 

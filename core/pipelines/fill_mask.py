@@ -69,7 +69,9 @@ class FillMaskPipeline(Pipeline):
     def forward(self, inputs: dict[str, torch.Tensor], options: dict[str, Any]) -> list[Any]:
         """The logits at the masks alone, (masks, vocabulary) a row."""
         logits = self.run_model(inputs).logits
-        return [row[ids == self.tokenizer.mask_token_id].float().cpu() for row, ids in zip(logits, inputs["input_ids"], strict=True)]
+        return [
+            row[ids == self.tokenizer.mask_token_id].float().cpu() for row, ids in zip(logits, inputs["input_ids"], strict=True)
+        ]
 
     def finish(self, pieces: list[Piece], outputs: list[Any], options: dict[str, Any]) -> Any:
         """The candidates of the only mask, or of each."""

@@ -25,7 +25,9 @@ class ImageFeatureExtractionPipeline(ImagePipeline):
         super()._check_model()
         names = self.model.forward_names()
         if "pixel_values" not in names or "input_ids" in names:
-            raise ConfigError(f"A {type(self.model).__name__} does not read images alone: image-feature-extraction needs one that does.")
+            raise ConfigError(
+                f"A {type(self.model).__name__} does not read images alone: image-feature-extraction needs one that does."
+            )
 
     def prepare(self, item: Any, options: dict[str, Any]) -> list[Piece]:
         """One piece."""

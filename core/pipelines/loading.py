@@ -114,7 +114,9 @@ def pipeline(
             raise ConfigError(f"The model has no name to find its {part.replace('_', ' ')} by: give pipeline(…, {part}=…).")
         parts[part] = load_part(part, name if given is None else given, where)
     if isinstance(model, str | os.PathLike):
-        model = load_model(kind, task, model, {"dtype": dtype or torch_dtype, "device_map": device_map, **where, **(model_kwargs or {})})
+        model = load_model(
+            kind, task, model, {"dtype": dtype or torch_dtype, "device_map": device_map, **where, **(model_kwargs or {})}
+        )
     if device is not None:
         model = model.to(usable_device(device))
     return kind(model, **parts, batch_size=batch_size, task=task, **options)

@@ -26,7 +26,9 @@ class Option:
         """The value. Raises ConfigError where it is not one of those that the option may have."""
         if value is None and (self.nullable or self.default is None):
             return value
-        if self.choices and not any(value is choice or (value == choice and type(value) is type(choice)) for choice in self.choices):
+        if self.choices and not any(
+            value is choice or (value == choice and type(value) is type(choice)) for choice in self.choices
+        ):
             raise ConfigError(f"{self.name} must be one of {', '.join(map(repr, self.choices))}, not {value!r}.")
         if isinstance(self.default, bool) and not self.choices and not isinstance(value, bool):
             raise ConfigError(f"{self.name} must be True or False, not {value!r}.")

@@ -152,7 +152,9 @@ def _pairs(question: Any, context: Any) -> list[dict[str, Any]]:
     if isinstance(question, list | tuple):
         contexts = [context] * len(question) if isinstance(context, str) else list(context)
         if len(contexts) != len(question):
-            raise DataError(f"There are {len(question)} questions and {len(contexts)} contexts: give one context, or one for each.")
+            raise DataError(
+                f"There are {len(question)} questions and {len(contexts)} contexts: give one context, or one for each."
+            )
         return [{"question": q, "context": c} for q, c in zip(question, contexts, strict=True)]
     return [{"question": question, "context": context}]
 

@@ -26,10 +26,14 @@ class TextGenerationPipeline(Pipeline):
         Option("return_full_text", None, "Whether the prompt stands before the answer; it does, where nothing is said."),
         Option("return_text", None, "The older opposite: True for the answer alone."),
         Option("return_tensors", False, "Whether to give token ids, prompt included, instead of texts."),
-        Option("clean_up_tokenization_spaces", None, "Whether to take away spaces before punctuation; None as the tokenizer says."),
+        Option(
+            "clean_up_tokenization_spaces", None, "Whether to take away spaces before punctuation; None as the tokenizer says."
+        ),
         Option("skip_special_tokens", True, "Whether to leave out tokens such as the end of a text."),
         Option("prefix", None, "A text before each prompt; it is no part of the result."),
-        Option("handle_long_generation", None, "hole: of a prompt that leaves no room for the answer, the end.", choices=("hole",)),
+        Option(
+            "handle_long_generation", None, "hole: of a prompt that leaves no room for the answer, the end.", choices=("hole",)
+        ),
         Option("continue_final_message", None, "Whether a conversation's last message goes on; None: if it is the assistant's."),
         Option("add_special_tokens", True, "Whether a prompt begins as the tokenizer begins texts."),
         Option("stop_sequence", None, "A text at which to stop."),
@@ -83,7 +87,9 @@ class TextGenerationPipeline(Pipeline):
     def _check_length(self, tokens: int) -> None:
         limit = self._most()
         if limit and tokens >= limit:
-            raise GenerationError(f"The prompt has {tokens} tokens and the model reads at most {limit}: shorten it or clear the chat.")
+            raise GenerationError(
+                f"The prompt has {tokens} tokens and the model reads at most {limit}: shorten it or clear the chat."
+            )
 
     @property
     def may_pad(self) -> bool:

@@ -73,9 +73,7 @@ class TokenClassificationPipeline(Pipeline):
             return_overflowing_tokens=True,
             is_split_into_words=words,
         )
-        return [
-            self._piece(encoding, row_of(rows, i), text, starts, options, 0) for i, encoding in enumerate(rows.encodings)
-        ]
+        return [self._piece(encoding, row_of(rows, i), text, starts, options, 0) for i, encoding in enumerate(rows.encodings)]
 
     def _piece(self, encoding: Any, row: Any, text: str, starts: Any, options: dict[str, Any], cut: int) -> Piece:
         offsets = list(options["offset_mapping"] or encoding.offsets)

@@ -17,7 +17,9 @@ TASK = Task(
     ],
     call=lambda values: ((the_text(values),), {}),
     show=lambda found, values: (
-        marked(str(values[0]), [(row["start"], row["end"], row.get("entity_group") or row["entity"], row["score"]) for row in found])
+        marked(
+            str(values[0]), [(row["start"], row["end"], row.get("entity_group") or row["entity"], row["score"]) for row in found]
+        )
         + ("" if found else heading("", "The model finds no name in this text."))
     ),
     waiting="Write a text, or click an example.",

@@ -34,7 +34,11 @@ TASK = Task(
     task="fill-mask",
     about=f"The words that fit where {MASK} stands, read from both sides of it.",
     inputs=one_text,
-    examples=[[f"The capital of France is {MASK}."], [f"She opened the {MASK} and went inside."], [f"Water {MASK} at 100 degrees."]],
+    examples=[
+        [f"The capital of France is {MASK}."],
+        [f"She opened the {MASK} and went inside."],
+        [f"Water {MASK} at 100 degrees."],
+    ],
     call=lambda values: ((the_text(values, what=f"a sentence with {MASK} in it"),), {}),
     show=_shown,
     waiting=f"Write a sentence with {MASK} in it, or click an example.",
