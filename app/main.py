@@ -47,7 +47,7 @@ from core.paths import assets_dir, data_dir
 
 TEXT = (classify, entities, fill_mask, questions, translate, summarise, zero_shot)
 VISION = (image_labels, image_zero_shot)
-AUDIO = (speech, sounds)
+AUDIO = (sounds,)
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SF Mono", "Consolas", "Noto Sans Mono", "monospace"]
 

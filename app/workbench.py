@@ -61,8 +61,10 @@ class Resident:
         """What the task's pipeline makes of this; None where it was cancelled."""
 
         def work(model: Any) -> Any:
+            pipe = pipeline(task, model, **self.parts)
+            pipe.cancelled = cancelled
             try:
-                return pipeline(task, model, **self.parts)(*args, **kwargs, cancelled=cancelled)
+                return pipe(*args, **kwargs)
             except StopIteration:
                 return None
 

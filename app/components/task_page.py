@@ -138,7 +138,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
     }
     started = [run.click(**asked)]
     started += [widget.submit(**asked) for widget in inputs if isinstance(widget, gr.Textbox)]
-    started.append(examples.click(lambda sample: sample, examples, inputs, **private).then(**asked))
+    started.append(examples.click(lambda sample: sample if len(inputs) > 1 else sample[0], examples, inputs, **private).then(**asked))
     stop.click(
         lambda: ("Stopped.", gr.Button(interactive=True), gr.Button(visible=False)),
         None,

@@ -43,7 +43,7 @@ def build(workbench: Any) -> SimpleNamespace:
         with gr.Column(scale=3, min_width=260):
             model = gr.Dropdown(names, value=names[0] if names else None, label="Model", elem_id="complete-model")
             with gr.Accordion("Options", open=False):
-                knobs = [knob(field, "complete", STARTS.get(field.name, field.default)) for field in fields]
+                knobs = [knob(option, "complete") for option in fields]
     said = gr.Markdown("", elem_id="complete-said", elem_classes="tk-said")
     view = choices_view(elem_id="complete-view")
 

@@ -41,7 +41,7 @@ class GenerationConfig:
     repetition_penalty: float = _knob(1.0, "Above 1 makes tokens that were already used less likely.", 0.5, 2.0, 0.01)
     seed: int | None = _knob(None, "The same seed draws the same answer.", 0, 2**31 - 1, 1)
     num_return_sequences: int = _knob(1, "How many answers to a prompt.", 1, 16, 1)
-    num_beams: int = _knob(1, "Beams of a beam search; 1 is none.", 1, 1, 1)
+    num_beams: int = _knob(1, "Beams of a beam search; 1 is none.", 1, 16, 1)
     use_cache: bool = _knob(True, "Keep keys and values, so that each step computes one token.")
     stop_strings: list[str] | str | None = _knob(None, "Texts at which to stop; they are not part of the answer.")
     bos_token_id: int | None = _knob(None, "The token that begins a text.")

@@ -22,5 +22,5 @@ TASK = Task(
     waiting="Paste a text, or click the example.",
     hub="facebook/bart-large-cnn",
     button="Summarise",
-    shown_options=("max_length", "min_length", "num_beams"),
+    shown_options=("max_new_tokens", "min_new_tokens", "num_beams"),
 )

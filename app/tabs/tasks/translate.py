@@ -16,5 +16,5 @@ TASK = Task(
     waiting="Write a sentence, or click an example.",
     hub="Helsinki-NLP/opus-mt-en-fr",
     button="Translate",
-    shown_options=("max_length", "num_beams"),
+    shown_options=("max_new_tokens", "num_beams"),
 )
