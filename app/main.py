@@ -35,7 +35,6 @@ from app.tabs.tasks import (
     image_zero_shot,
     questions,
     sounds,
-    speech,
     summarise,
     translate,
     zero_shot,

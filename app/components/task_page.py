@@ -65,7 +65,12 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
                 run = gr.Button(task.button, variant="primary", elem_id=f"{id}-run")
                 stop = gr.Button("Stop", visible=False, elem_id=f"{id}-stop")
             examples = gr.Dataset(
-                components=inputs, samples=task.examples, label="Examples: a click runs one", elem_id=f"{id}-examples"
+                components=inputs,
+                samples=task.examples,
+                sample_labels=[str(example[0]) for example in task.examples],
+                label="Examples: a click runs one",
+                elem_id=f"{id}-examples",
+                visible=bool(task.examples),
             )
         with gr.Column(scale=3, min_width=260):
             model = gr.Dropdown(
@@ -84,7 +89,9 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         with gr.Accordion("The same in Python", open=False):
             code = gr.Code("", language="python", interactive=False, show_label=False, elem_id=f"{id}-code")
     with gr.Row(elem_classes="tk-more"):
-        inside = gr.Button("Look inside", size="sm", visible=task.looked_into is not None, elem_id=f"{id}-inside")
+        inside = gr.Button(
+            "Look inside", size="sm", scale=0, min_width=140, visible=task.looked_into is not None, elem_id=f"{id}-inside"
+        )
         earlier = gr.Dropdown([], label="Earlier, kept in Runs", elem_id=f"{id}-earlier", scale=3)
 
     def work(name: str | None, *values: Any) -> Iterator[tuple[Any, ...]]:
@@ -138,7 +145,9 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
     }
     started = [run.click(**asked)]
     started += [widget.submit(**asked) for widget in inputs if isinstance(widget, gr.Textbox)]
-    started.append(examples.click(lambda sample: sample if len(inputs) > 1 else sample[0], examples, inputs, **private).then(**asked))
+    started.append(
+        examples.click(lambda sample: sample if len(inputs) > 1 else sample[0], examples, inputs, **private).then(**asked)
+    )
     stop.click(
         lambda: ("Stopped.", gr.Button(interactive=True), gr.Button(visible=False)),
         None,

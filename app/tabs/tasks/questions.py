@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.components.results import candidates, heading, marked
+from app.components.results import bars, heading, marked
 from app.components.task_page import Task
 from app.tabs.tasks.fields import text_box, the_text
 
@@ -23,8 +23,11 @@ def _shown(found: Any, values: Sequence[Any]) -> str:
     if not best["answer"]:
         return heading("No answer", "The model finds that the text does not say.")
     spans = [(best["start"], best["end"], "answer", best["score"])]
-    more = [(row["answer"] or "(no answer)", row["score"], row["answer"]) for row in rows]
-    return heading(best["answer"]) + marked(str(values[1]), spans) + candidates(more)
+    return (
+        heading(best["answer"])
+        + marked(str(values[1]), spans)
+        + bars([(row["answer"] or "no answer", row["score"]) for row in rows])
+    )
 
 
 TASK = Task(
