@@ -10,9 +10,9 @@ import gradio as gr
 from gradio.components import Component
 
 from app.components.run_view import run_view
+from app.components.said import escape
 from app.components.token_strip import token_strip
 from app.jobs import save_upload
-from app.tabs.inspect import escape
 from core.errors import DataError, VitrineError
 from core.paths import assets_dir
 from core.peft import LoraConfig

@@ -76,6 +76,7 @@ class Pipeline:
     parts: ClassVar[tuple[str, ...]] = ("tokenizer",)
     options: ClassVar[tuple[Option, ...]] = ()
     batch_size: int = 8
+    cancelled: Callable[[], bool] | None = None  # asked before each batch, where a call brings no question of its own
     unit: ClassVar[str] = "tokens"  # of what is cut
     generates: ClassVar[bool] = False  # whether GenerationConfig's parameters are options too
 
@@ -174,6 +175,7 @@ class Pipeline:
         `cancelled` is asked before each batch (and at each step of a generation); then nothing more comes. Not going on reading stops
         it as well.
         """
+        cancelled = cancelled or self.cancelled
         options = self.settings(given) | {"cancelled": cancelled}
         size = self.batch_size if batch_size is None else batch_size
         if not isinstance(size, int) or size < 1:
