@@ -9,13 +9,12 @@ from typing import Any
 
 from numba import njit
 
-from core.kernels.ops import BF16, F16, F32, Q4_1, Q8_0
+from core.kernels.ops import BF16, F32, Q4_1
 from core.kernels.vec import (
     add,
     bf16,
     bf16_part,
     byte,
-    every,
     f16,
     f16_part,
     f32,
@@ -57,9 +56,7 @@ def make_dot4(read: Any, part: Any, size: int) -> Callable[..., Any]:
             acc = fma_outer(acc, read(w0 + at), read(w1 + at), read(w2 + at), read(w3 + at), x + 4 * c, stride)
         if whole < columns:
             at, n = size * whole, columns - whole
-            acc = fma_outer(
-                acc, part(w0 + at, n), part(w1 + at, n), part(w2 + at, n), part(w3 + at, n), x + 4 * whole, stride
-            )
+            acc = fma_outer(acc, part(w0 + at, n), part(w1 + at, n), part(w2 + at, n), part(w3 + at, n), x + 4 * whole, stride)
         return totals(acc)
 
     return dot4

@@ -16,7 +16,7 @@ from core.peft.combine import combine
 from core.peft.config import PeftConfig
 from core.peft.layers import BASE, Adapted, AdapterLayer, Route, SavedModule
 from core.peft.prompting import Prompted
-from core.peft.targets import inside_adapter, matches
+from core.peft.targets import inside_adapter
 
 
 class _Holder(nn.Module):

@@ -4,7 +4,6 @@
 import random
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from core.paths import models_dir
@@ -138,7 +137,9 @@ def rows(subjects: Subjects) -> list[Row]:
     def pair(name: str, key: str, ours: list[Any], other: list[Any]) -> tuple[Any, Any]:
         def measure(library: str, arguments: list[Any]) -> Any:
             # a file is made when a row first needs it
-            return lambda: child(name, library, *(str(a(subjects)) if callable(a) else a for a in arguments), module="training")[key]
+            return lambda: child(name, library, *(str(a(subjects)) if callable(a) else a for a in arguments), module="training")[
+                key
+            ]
 
         return measure("ours", ours), measure("theirs", other)
 
@@ -160,7 +161,9 @@ def rows(subjects: Subjects) -> list[Row]:
     ]
     if subjects.data is not None:
         found.append(
-            row("train.instructions.time (bf16, padded there)", "ms", 1 / 1.6, "instructions", "token", [smol, str(subjects.data)])
+            row(
+                "train.instructions.time (bf16, padded there)", "ms", 1 / 1.6, "instructions", "token", [smol, str(subjects.data)]
+            )
         )
     return found
 

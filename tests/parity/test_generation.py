@@ -29,7 +29,15 @@ LLAMA = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-GPT2 = {"vocab_size": VOCABULARY, "n_embd": 36, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
+GPT2 = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 36,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 T5 = {
     "vocab_size": VOCABULARY,
     "d_model": 36,
@@ -58,7 +66,13 @@ BART = {
     "decoder_start_token_id": 2,
     "forced_eos_token_id": 2,
 }
-MARIAN = BART | {"pad_token_id": 98, "eos_token_id": 0, "bos_token_id": None, "decoder_start_token_id": 98, "forced_eos_token_id": 0}
+MARIAN = BART | {
+    "pad_token_id": 98,
+    "eos_token_id": 0,
+    "bos_token_id": None,
+    "decoder_start_token_id": 98,
+    "forced_eos_token_id": 0,
+}
 WHISPER = {
     "vocab_size": VOCABULARY,
     "num_mel_bins": 7,
@@ -138,10 +152,20 @@ ROWS: dict[str, dict[str, Any]] = {
     "beams, repetition_penalty": BEAMS | {"repetition_penalty": 1.5},
     "beam sampling": BEAMS | SAMPLE,
     "beam sampling, top_k, temperature": BEAMS | {"do_sample": True, "top_k": 12, "temperature": 0.7, "eos_token_id": "often"},
-    "beam sampling, all warpers": BEAMS | {"do_sample": True, "top_k": 30, "top_p": 0.9, "min_p": 0.01, "typical_p": 0.9, "epsilon_cutoff": 0.001},
+    "beam sampling, all warpers": BEAMS
+    | {"do_sample": True, "top_k": 30, "top_p": 0.9, "min_p": 0.01, "typical_p": 0.9, "epsilon_cutoff": 0.001},
 }
 # parameters that leave the result as the plain call's
-SAME = {"greedy", "no cache", "sampling", "remove_invalid_values", "renormalize_logits", "beams", "beams, no cache", "beam sampling"}
+SAME = {
+    "greedy",
+    "no cache",
+    "sampling",
+    "remove_invalid_values",
+    "renormalize_logits",
+    "beams",
+    "beams, no cache",
+    "beam sampling",
+}
 ONLY_SEQ2SEQ = {"forced_bos_token_id", "beams, forced_bos_token_id"}  # it stands after the first token of the text
 
 
@@ -189,7 +213,11 @@ def resolved(name: str, parameters: dict[str, Any], inputs: dict[str, torch.Tens
     plain = ours.generate(**inputs, **free, **decoder_start(name))
     begin = 1 if name in SEQ2SEQ else inputs["input_ids"].shape[1]
     first, later = plain[:, begin].unique().tolist(), plain[:, begin + 3].unique().tolist()
-    meant = {"first": first, "often": sorted({*later, int(plain[0, begin + 5])}), "some": [[first[0]], plain[0, begin + 1 : begin + 3].tolist()]}
+    meant = {
+        "first": first,
+        "often": sorted({*later, int(plain[0, begin + 5])}),
+        "some": [[first[0]], plain[0, begin + 1 : begin + 3].tolist()],
+    }
     return {key: meant[value] if isinstance(value, str) and value in words else value for key, value in parameters.items()}
 
 
@@ -299,7 +327,9 @@ def test_from_embeddings(name: str, parameters: dict[str, Any]) -> None:
     for model in (reference, ours):
         torch.manual_seed(2)
         found.append(
-            model.generate(inputs_embeds=embeds, attention_mask=inputs["attention_mask"], max_new_tokens=8, pad_token_id=3, **parameters)
+            model.generate(
+                inputs_embeds=embeds, attention_mask=inputs["attention_mask"], max_new_tokens=8, pad_token_id=3, **parameters
+            )
         )
     assert found[0].tolist() == found[1].tolist() and found[0].shape[1] <= 8
 
