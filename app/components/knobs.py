@@ -20,7 +20,8 @@ def generation(name: str, default: Any = None) -> Option:
 
 def knob(option: Option, id: str) -> Component:
     """The widget of one option."""
-    default, settings = option.default, {"label": option.name, "info": option.help, "elem_id": f"{id}-{option.name}"}
+    default = option.default
+    settings: dict[str, Any] = {"label": option.name, "info": option.help, "elem_id": f"{id}-{option.name}"}
     if option.choices:
         return gr.Dropdown(
             [("as the model asks" if c is None else str(c), c) for c in _choices(option)], value=default, **settings

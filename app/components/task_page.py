@@ -143,7 +143,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         "concurrency_limit": 4,
         **private,
     }
-    started = [run.click(**asked)]
+    started: list[Any] = [run.click(**asked)]
     started += [widget.submit(**asked) for widget in inputs if isinstance(widget, gr.Textbox)]
     started.append(
         examples.click(lambda sample: sample if len(inputs) > 1 else sample[0], examples, inputs, **private).then(**asked)

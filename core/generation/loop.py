@@ -126,4 +126,5 @@ def _output(job: Job, found: dict[str, Any]) -> GenerateOutput:
         names = ("decoder_attentions", "cross_attentions", "decoder_hidden_states")
         kind = GenerateBeamEncoderDecoderOutput if beams else GenerateEncoderDecoderOutput
         found |= {f"encoder_{name}": getattr(job.encoded, name, None) for name in ("attentions", "hidden_states")}
-    return kind(**found, **{name: record.all(name) if record is not None else None for name in names})
+    found |= {name: None if record is None else record.all(name) for name in names}
+    return kind(**found)

@@ -81,23 +81,13 @@ def prepare(
     names = ANSWERED if isinstance(model, Seq2Seq) else CONTINUED
     given = {name: values.pop(name, None) for name in ("attention_mask", "token_type_ids", "past_key_values", *names)}
     held = settings(model, config, values)
-    source, encoded, embeds = None, None, None
+    source, encoded, embeds, source_ids = None, None, None, None
     if isinstance(model, Seq2Seq):
         ids, mask, source, encoded, source_ids = answer_prompt(model, inputs, given, held)
+    elif inputs is None and given["input_ids"] is None and given["inputs_embeds"] is not None:
+        ids, mask, embeds = vector_prompt(given["inputs_embeds"].to(model.device), given["attention_mask"])
     else:
-        embeds = given["inputs_embeds"]
-        ids = inputs if inputs is not None else given["input_ids"]
-        if embeds is None or ids is not None:
-            ids, mask = to_the_left(*text_prompt(ids, given["attention_mask"], held))
-            embeds = embeds if embeds is None or ids.shape[1] < embeds.shape[1] else None
-        if embeds is not None:
-            if embeds.dim() != 3:
-                raise GenerationError(f"inputs_embeds must have the shape (batch, tokens, width), not {tuple(embeds.shape)}.")
-            embeds = embeds.to(model.device)
-            ids = torch.zeros(len(embeds), 0, dtype=torch.long) if ids is None else ids
-            mask = given["attention_mask"]
-            mask = torch.ones(embeds.shape[:2], dtype=torch.long) if mask is None else mask
-        source_ids = ids if ids.shape[1] else None
+        ids, mask = to_the_left(*text_prompt(inputs if inputs is not None else given["input_ids"], given["attention_mask"], held))
     prompt = ids.shape[1]
     held.validate(mask.shape[1] if source is None else prompt, model.config.vocab_size)
     ids, mask = ids.to(model.device), mask.to(model.device)
@@ -122,7 +112,7 @@ def prepare(
     processors = processors_for(
         held,
         prompt,
-        source_ids=source_ids if source is not None else None if not prompt else ids,
+        source_ids=ids if source is None and prompt else source_ids,
         padding=(mask != 0).int().argmax(1) if embeds is None else None,
         prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
         extra=logits_processor,
@@ -149,6 +139,14 @@ def text_prompt(
         if pad is not None and pad not in config.eos_ids and bool((ids == pad).any()):
             mask = (ids != pad).long()
     return ids, mask
+
+
+def vector_prompt(embeds: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """No ids, a mask of the vectors (batch, places, width), and these."""
+    if embeds.dim() != 3 or embeds.shape[1] == 0:
+        raise GenerationError(f"inputs_embeds must have the shape (batch, tokens, width), not {tuple(embeds.shape)}.")
+    mask = torch.ones(embeds.shape[:2], dtype=torch.long) if mask is None else mask
+    return torch.zeros(len(embeds), 0, dtype=torch.long), mask, embeds
 
 
 def to_the_left(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
