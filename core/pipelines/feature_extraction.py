@@ -1,5 +1,6 @@
 """Texts as vectors."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,13 +9,14 @@ import torch.nn.functional as F
 from core.errors import ConfigError
 from core.pipelines.base import Piece, Pipeline, row_of, text_of
 from core.pipelines.options import Option
+from core.pipelines.packing import batches
 
 
 class FeatureExtractionPipeline(Pipeline):
     """`extractor("text")` -> the last hidden state as nested lists [1][tokens][width]; `pooling="mean"` gives one vector a text."""
 
     task = "feature-extraction"
-    batch_size = 32
+    batch_size = 256  # at the most; how many tokens are computed at once is what counts
     options = (
         Option("pooling", None, "One vector a text: the mean of its tokens' or its first token's.", choices=("mean", "cls")),
         Option("normalize", False, "Whether pooled vectors have length one."),
@@ -41,6 +43,12 @@ class FeatureExtractionPipeline(Pipeline):
         """One piece."""
         encoded, cut = self.encode(text_of(item, self.task), **(options["tokenize_kwargs"] or {}))
         return [Piece(row_of(encoded), cut=cut)]
+
+    def _batches(self, works: list[list[Piece]], size: int) -> Iterator[list[tuple[int, int]]]:
+        """Texts of like length together, as many as suit the machine."""
+        if not self.may_pad:
+            return super()._batches(works, size)
+        return ([(row, 0) for row in rows] for rows in batches([work[0].length for work in works], size))
 
     def forward(self, inputs: dict[str, torch.Tensor], options: dict[str, Any]) -> list[Any]:
         """(longest, width) a row, padding included; pooled, (width,)."""

@@ -78,22 +78,23 @@ class Subjects:
             found = found + found
         return torch.tensor([found[:tokens]])
 
-    def embedder(self) -> Any:
+    @cache  # noqa: B019
+    def embedder(self, dtype: str) -> Any:
         """Our feature-extraction pipeline on MiniLM."""
-        return self._embedders[0]
+        import core
 
-    def reference_embedder(self) -> Any:
-        """transformers'."""
-        return self._embedders[1]
+        return core.pipeline("feature-extraction", self._minilm, dtype=dtype)
+
+    @cache  # noqa: B019
+    def reference_embedder(self, dtype: str) -> Any:
+        """transformers' pipeline."""
+        return quiet_reference().pipeline("feature-extraction", self._minilm, dtype=getattr(torch, dtype), device="cpu")
 
     @cached_property
-    def _embedders(self) -> tuple[Any, Any]:
-        import core
+    def _minilm(self) -> str:
         from core.checkpoints import catalogue
 
-        folder = str(catalogue.fetch(catalogue.load_catalogue()["all-MiniLM-L6-v2"]))
-        theirs = quiet_reference().pipeline("feature-extraction", folder, dtype=torch.float32, device="cpu")
-        return core.pipeline("feature-extraction", folder, dtype="float32"), theirs
+        return str(catalogue.fetch(catalogue.load_catalogue()["all-MiniLM-L6-v2"]))
 
 
 def quiet_reference() -> Any:

@@ -70,6 +70,8 @@ def test_products_are_the_unpacked_weights(form: str, rows: int) -> None:
 def test_gradients_reach_the_input_and_the_bias(dtype: torch.dtype) -> None:
     torch.manual_seed(3)
     layer = QuantizedLinear(quantize(torch.randn(48, 96), "q4_1"), torch.nn.Parameter(torch.randn(48)))
+    with torch.inference_mode():
+        layer(torch.randn(1, 96, dtype=dtype))  # what generation packs, training may meet
     x = torch.randn(2, 5, 96, dtype=dtype, requires_grad=True)
     seed = torch.randn(2, 5, 48, dtype=dtype)
     layer(x).backward(seed)
