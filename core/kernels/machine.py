@@ -48,8 +48,9 @@ def reason_against() -> str | None:
 def cpu_features() -> set[str]:
     """What LLVM will be told of the processor."""
     import llvmlite.binding as llvm
-    from numba import config
+    from numba import config as settings
 
+    config: Any = settings
     if config.CPU_FEATURES is not None:
         return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
     return {name for name, there in llvm.get_host_cpu_features().items() if there}
@@ -68,10 +69,12 @@ def cache_dir() -> Path:
 @cache
 def _dispatcher() -> Any:
     """The step as Numba has it, compiled for a tile when first called with it."""
-    from numba import config, njit
+    from numba import config as settings
+    from numba import njit
 
     from core.kernels.step import run
 
+    config: Any = settings
     before, config.CACHE_DIR = config.CACHE_DIR, str(cache_dir())
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
@@ -108,7 +111,9 @@ def compiled(tile: int) -> Any:
                 logger.info("Compiling the decode step for this processor, once; it takes some seconds.")
             began = time.perf_counter()
             function.compile(signature)
-            logger.info("The decode step for %d row%s is ready after %.1f s.", tile, "s" * (tile > 1), time.perf_counter() - began)
+            logger.info(
+                "The decode step for %d row%s is ready after %.1f s.", tile, "s" * (tile > 1), time.perf_counter() - began
+            )
         return function
 
 
