@@ -10,6 +10,8 @@ from serving import Server, start_server
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# compiled once for all tests and the servers they start, and kept for the next run
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "kernels"))
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (

@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import platform
+import sys
 import threading
 import time
 from functools import cache
@@ -15,7 +16,8 @@ from core.paths import data_dir
 
 logger = logging.getLogger(__name__)
 
-SWITCH = "VITRINE_KERNELS"  # 0 turns them off
+SWITCH = "VITRINE_KERNELS"
+OFF, EXACT = "0", "float"  # values of the switch: plain PyTorch; products of blocks in float32
 # Without these LLVM has no instruction for what the steps do (halves to floats) and ends the process
 NEEDED = {"x86_64": ("avx2", "fma", "f16c"), "AMD64": ("avx2", "fma", "f16c"), "arm64": (), "aarch64": ()}
 TILES = (1, 4)  # rows of a batch that a product serves at once
@@ -26,9 +28,9 @@ _making = threading.Lock()
 @cache
 def reason_against() -> str | None:
     """Why compiled steps cannot run here, None where they can. Nothing is compiled to find out."""
-    if os.environ.get(SWITCH) == "0":
-        return f"{SWITCH}=0 turns them off"
-    if importlib.util.find_spec("numba") is None:
+    if os.environ.get(SWITCH) == OFF:
+        return f"{SWITCH}={OFF} turns them off"
+    if sys.modules.get("numba", 0) is None or importlib.util.find_spec("numba") is None:
         return "numba is not installed; with it (pip install numba) tokens come several times as fast on this processor"
     try:
         import numba  # noqa: F401
@@ -46,28 +48,33 @@ def reason_against() -> str | None:
 def cpu_features() -> set[str]:
     """What LLVM will be told of the processor."""
     import llvmlite.binding as llvm
-    from numba import config
+    from numba import config as settings
 
+    config: Any = settings
     if config.CPU_FEATURES is not None:
         return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
     return {name for name, there in llvm.get_host_cpu_features().items() if there}
 
 
 def cache_dir() -> Path:
-    """Where compiled code is kept: a folder for each state of these sources."""
-    digest = hashlib.sha256()
+    """Where compiled code is kept: NUMBA_CACHE_DIR, else the data folder; in it a folder for each state of these sources and of the switch,
+    which Numba does not look at."""
+    root = os.environ.get("NUMBA_CACHE_DIR")
+    digest = hashlib.sha256(os.environ.get(SWITCH, "").encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
-    return data_dir() / "kernels" / digest.hexdigest()[:16]
+    return (Path(root) if root else data_dir() / "kernels") / digest.hexdigest()[:16]
 
 
 @cache
 def _dispatcher() -> Any:
     """The step as Numba has it, compiled for a tile when first called with it."""
-    from numba import config, njit
+    from numba import config as settings
+    from numba import njit
 
     from core.kernels.step import run
 
+    config: Any = settings
     before, config.CACHE_DIR = config.CACHE_DIR, str(cache_dir())
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,9 @@ SILU, GELU_TANH, GELU, RELU = range(4)
 # norms
 NO_NORM, RMS, LAYER = range(3)
 
+# Of a row that is multiplied with blocks, bytes for each 32 numbers: the floats, two planes of bytes, their scale, the sum, and -128 times
+# the sums of both planes (core.kernels.blocks)
+PLANES, SCALES, SUMS, STARTS, ROW = 128, 192, 196, 200, 208
 CHUNK = 128  # positions that one thread reads at once for all heads of a group
 
 OP = np.dtype(

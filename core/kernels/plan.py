@@ -74,7 +74,7 @@ class Plan:
         reading = [np.flatnonzero(self.ops["kind"] == kind) for kind in (ops.HEADS, ops.ATTEND, ops.COMBINE)]
         self.reading = np.stack(reading)  # (3, layers): the operations that are told of the cache
         blocks = (self._widest + 31) // 32
-        self.scratch_size = (16 * (4 * 33 * blocks + 64) + 64 * 32 + 4 * (ops.CHUNK + 32) + 4095) // 4096 * 4096
+        self.scratch_size = (ROWS * (ops.ROW * blocks + 64) + 64 * 32 + 4 * (ops.CHUNK + 32) + 4095) // 4096 * 4096
 
     # ------------------------------------------------------------------ the model
 

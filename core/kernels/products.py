@@ -1,42 +1,29 @@
-"""Products of weights with up to as many rows as a tile has: 16 outputs at a time.
-
-Plain numbers stay where PyTorch has them, row after row, and four rows are read at once. Blocks of 4 and 8 bits are read from a copy
-(core.kernels.pack) in which 16 rows stand side by side: word j of a block holds columns 4 j to 4 j + 3 of each of them.
-"""
+"""Products of plain weights with up to as many rows as a tile has, 16 outputs at a time. The numbers stay where PyTorch has them, row
+after row, and four rows are read at once."""
 
 from collections.abc import Callable
 from typing import Any
 
 from numba import njit
 
-from core.kernels.ops import BF16, F32, Q4_1
+from core.kernels.ops import BF16, F32
 from core.kernels.vec import (
     add,
     bf16,
     bf16_part,
-    byte,
     f16,
     f16_part,
     f32,
     f32_part,
-    floats,
     fma,
-    fma_every,
     fma_outer,
-    fma_scaled,
     lane,
     mul,
-    nibble,
     one,
-    plus,
     put,
     splat,
     store,
-    store_tile,
-    total,
     totals,
-    words,
-    zeros,
     zeros4,
 )
 
@@ -92,50 +79,6 @@ def dense(form, weight, first, last, x, stride, columns, out, rows):  # type: ig
         for t in range(len(rows)):
             for i in range(4):
                 put(place + 64 * t + 4 * i, lane(found, 4 * t + i))
-
-
-@jit
-def four_bits(form, block, count, x, stride, sums, sums_stride, out, rows):  # type: ignore[no-untyped-def]
-    """16 rows of Q4: (n scale + least), of which Q4_0 has -8 scale for the least."""
-    acc = zeros(rows)
-    has_least = 32 if form == Q4_1 else 0
-    factor = splat(1.0 if form == Q4_1 else -8.0)
-    for b in range(count):
-        low, high = zeros(rows), zeros(rows)
-        for j in range(4):
-            w = words(block + 64 * j)
-            for c in range(4):
-                at = x + 128 * b + 16 * j + 4 * c
-                low = fma_every(low, floats(nibble(w, 8 * c)), at, stride)
-                high = fma_every(high, floats(nibble(w, 8 * c + 4)), at + 64, stride)
-        acc = fma_scaled(acc, plus(low, high), f16(block + 256))
-        acc = fma_every(acc, mul(f16(block + 256 + has_least), factor), sums + 4 * b, sums_stride)
-        block += 288 + has_least
-    store_tile(acc, out, 64, 1.0)
-
-
-@jit
-def eight_bits(block, count, x, stride, out, rows):  # type: ignore[no-untyped-def]
-    """16 rows of Q8: n scale."""
-    acc = zeros(rows)
-    for b in range(count):
-        even, odd = zeros(rows), zeros(rows)
-        for j in range(8):
-            w = words(block + 64 * j)
-            for c in range(0, 4, 2):
-                at = x + 128 * b + 16 * j + 4 * c
-                even = fma_every(even, floats(byte(w, 8 * c)), at, stride)
-                odd = fma_every(odd, floats(byte(w, 8 * c + 8)), at + 4, stride)
-        acc = fma_scaled(acc, plus(even, odd), f16(block + 512))
-        block += 544
-    store_tile(acc, out, 64, 1.0)
-
-
-@jit
-def block_sums(x, count):  # type: ignore[no-untyped-def]
-    """What the numbers of each block of 32 add up to; they stand after the row."""
-    for b in range(count):
-        put(x + 128 * count + 4 * b, total(add(f32(x + 128 * b), f32(x + 128 * b + 64))))
 
 
 @jit

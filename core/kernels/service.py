@@ -129,7 +129,11 @@ def describe(model: Any) -> str:
     forms = ("fp32", "bf16", "fp16", "Q4_0", "Q4_1", "Q8_0")
     weights = ", ".join(forms[form] for form in sorted(state.decoder.plan.forms))
     threads = state.decoder.team or state.decoder.pace.most
-    return f"compiled step: {weights} weights, float32 sums, {threads} thread{'s' * (threads > 1)}"
+    from core.kernels.integers import CHOSEN
+    from core.kernels.ops import F16
+
+    how = CHOSEN if CHOSEN and max(state.decoder.plan.forms) > F16 else "float32"
+    return f"compiled step: {weights} weights, {how} products, {threads} thread{'s' * (threads > 1)}"
 
 
 def warm_up(rows: int = 1) -> str | None:

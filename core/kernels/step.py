@@ -7,6 +7,7 @@ import numpy as np
 from numba import types
 
 from core.kernels import attention
+from core.kernels.blocks import eight_bits, four_bits, prepare
 from core.kernels.ops import (
     ACTIVATE,
     ADD,
@@ -22,9 +23,10 @@ from core.kernels.ops import (
     PRODUCT,
     Q4_1,
     Q8_0,
+    ROW,
     SILU,
 )
-from core.kernels.products import block_sums, dense, eight_bits, finish, four_bits, jit
+from core.kernels.products import dense, finish, jit
 from core.kernels.vec import (
     add,
     atomic_add,
@@ -131,13 +133,13 @@ def product(op, tid, team, batch, rows, scratch):  # type: ignore[no-untyped-def
     blocks, in_blocks = (op.columns + 31) // 32, op.form > F16
     x, stride = op.src, op.src_stride
     if op.norm != NO_NORM or in_blocks:
-        x, stride = scratch, 4 * 33 * blocks + 64
+        x, stride = scratch, ROW * blocks + 64
         for t in range(batch):
             normed(op, op.src + t * op.src_stride, x + t * stride)
             if in_blocks:
-                block_sums(x + t * stride, blocks)
+                prepare(x + t * stride, blocks)
     groups, tile = (op.rows + 15) // 16, len(rows)
-    out = scratch + 16 * (4 * 33 * blocks + 64)
+    out = scratch + 16 * (ROW * blocks + 64)
     for group in range(groups * tid // team, groups * (tid + 1) // team):
         for t in range(0, batch, tile):
             at = x + t * stride
@@ -147,7 +149,7 @@ def product(op, tid, team, batch, rows, scratch):  # type: ignore[no-untyped-def
                 eight_bits(op.weight + 544 * blocks * group, blocks, at, stride, out, rows)
             else:
                 size = 320 if op.form == Q4_1 else 288
-                four_bits(op.form, op.weight + size * blocks * group, blocks, at, stride, at + 128 * blocks, stride, out, rows)
+                four_bits(op.form, op.weight + size * blocks * group, blocks, at, stride, out, rows)
             for i in range(min(tile, batch - t)):
                 scale = op.scale * one(op.by_row + 4 * (t + i)) if op.by_row else op.scale
                 finish(op, out + 64 * i, t + i, group, scale)

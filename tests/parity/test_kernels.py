@@ -68,6 +68,11 @@ def compare(model: Any, batch: int, length: int = 14, prompt: int = 6, check: Ca
         check(ours, plain)
 
 
+def nearly(ours: torch.Tensor, plain: torch.Tensor) -> None:
+    """Where activations become two planes of bytes, about 15 bits."""
+    assert (ours - plain).abs().max() <= 1e-3 * max(1.0, plain.abs().max().item())
+
+
 @pytest.mark.parametrize("row", SERVED, ids=str)
 def test_every_decoder(row: Row) -> None:
     """Sizes that divide by nothing, grouped heads, biases, norms, windows, rotations, tied and untied; one row and several."""
@@ -101,7 +106,7 @@ def test_every_form_of_weights(form: str) -> None:
         with kernels.off():
             expected = logits_of(plain, ids, mask, 6)
         for ours, theirs in zip(logits_after(model, plain, ids, mask, 6), expected[1:], strict=True):
-            close(ours, theirs)
+            (nearly if form.startswith("int") else close)(ours, theirs)
     assert kernels.describe(model).startswith("compiled step")
 
 
@@ -138,7 +143,7 @@ def test_q4_0_and_rows_that_fill_no_group() -> None:
         if isinstance(layer, torch.nn.Linear) and name != "lm_head":
             put_module(model, name, QuantizedLinear(quantize_matrix(layer.weight, "q4_0")).eval())
     for batch in (1, 5):
-        compare(model, batch)
+        compare(model, batch, check=nearly)
     assert "Q4_0" in kernels.describe(model)
 
 

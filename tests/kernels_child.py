@@ -1,0 +1,129 @@
+"""A process of its own for tests of compiled steps: `python -m tests.kernels_child MODE` prints what it found as JSON.
+
+Modes: run (both paths over one text), cores (one processor only), busy (other processes at work on all of them), fork (steps in a
+child process), team (one thread and two).
+"""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import torch
+
+import core
+from core import kernels
+from core.generation.loop import decode_step
+from core.modeling.cache import Cache
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 117,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 24,
+    "rms_norm_eps": 0.1,
+}
+
+
+def make(form: str | None) -> Any:
+    """A random model, its matrices in blocks where a form is named."""
+    torch.manual_seed(0)
+    model = core.LlamaForCausalLM(core.LlamaConfig(**SIZES))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    if form is None:
+        return model.eval()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return core.LlamaForCausalLM.from_pretrained(folder, quantization=form, dtype="float32")
+
+
+@torch.inference_mode()
+def logits(model: Any, batch: int, length: int = 12, prompt: int = 6) -> torch.Tensor:
+    """(steps, batch, vocabulary) over one text."""
+    ids, mask = torch.arange(batch * length).view(batch, length) * 37 % 117, torch.ones(batch, length, dtype=torch.long)
+    mask[1:, :2] = 0
+    cache = Cache()
+    return torch.stack([decode_step(model, ids[:, :end], mask[:, :end], cache) for end in range(prompt, length + 1)])
+
+
+def difference(model: Any) -> float:
+    """How far the paths are apart, of the largest logit, with one row and with three."""
+    found = []
+    for batch in (1, 3):
+        with kernels.off():
+            plain = logits(model, batch)
+        for _ in range(2):
+            ours = logits(model, batch)
+        found.append(((ours - plain).abs().max() / plain.abs().max()).item())
+    return max(found)
+
+
+def run() -> dict[str, Any]:
+    """Both paths, weights plain and in blocks."""
+    models = {form or "plain": make(form) for form in (None, "int4", "int8")}
+    return {name: [difference(model), kernels.describe(model)] for name, model in models.items()}
+
+
+def cores() -> dict[str, Any]:
+    """On one processor."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    return run()
+
+
+def busy() -> dict[str, Any]:
+    """With every processor taken by somebody else; and a long text, so that a stall would show."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
+    try:
+        model = make(None)
+        logits(model, 1, 300)
+        return run()
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def fork() -> dict[str, Any]:
+    """The same steps before a fork, in the child, and in the parent afterwards."""
+    model = make(None)
+    logits(model, 1)
+    cache, ids, mask = Cache(), torch.arange(9)[None], torch.ones(1, 9, dtype=torch.long)
+    with torch.inference_mode():
+        decode_step(model, ids[:, :8], mask[:, :8], cache)
+        before = decode_step(model, ids, mask, copy.deepcopy(cache))
+        child = os.fork()
+        if child == 0:
+            same = all(torch.equal(before, decode_step(model, ids, mask, copy.deepcopy(cache))) for _ in range(20))
+            os._exit(0 if same else 1)
+        _, status = os.waitpid(child, 0)
+        after = decode_step(model, ids, mask, copy.deepcopy(cache))
+    return {"child": os.waitstatus_to_exitcode(status), "after": torch.equal(before, after), "path": kernels.describe(model)}
+
+
+def team() -> dict[str, Any]:
+    """One thread and two: the same bits. A thread that comes late is not waited for, so two are asked for until they are two."""
+    from core.kernels import crew
+
+    model, asked = make("int4"), 1
+    logits(model, 3)
+    crew.Pace.team = lambda self: asked  # type: ignore[method-assign]
+    alone, teams = logits(model, 3, 200), set()
+    asked = 2
+    step = crew.Crew.step
+    crew.Crew.step = lambda *given: teams.add(came := step(*given)) or came  # type: ignore[method-assign]
+    for _ in range(20):
+        same = torch.equal(alone, logits(model, 3, 200))
+        if not same or 2 in teams:
+            break
+    return {"same": same, "teams": sorted(teams)}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"run": run, "cores": cores, "busy": busy, "fork": fork, "team": team}[sys.argv[1]]()))
