@@ -53,6 +53,10 @@ class Adapted(nn.Module):
         """Whether this adapter stands beside this layer."""
         return any(name in getattr(self, store) for store in self.stores)
 
+    def add(self, name: str, config: Any, where: str) -> None:
+        """A new adapter of this name; `where` is the layer's own name in the model."""
+        raise NotImplementedError
+
     def delete(self, name: str) -> None:
         """Forget an adapter."""
         for store in self.stores:
@@ -97,10 +101,6 @@ class AdapterLayer(Adapted):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("base_layer"), name)
-
-    def add(self, name: str, config: Any, where: str) -> None:
-        """A new adapter of this name; `where` is the layer's own name in the model."""
-        raise NotImplementedError
 
     def before(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """What the layer reads under an adapter."""

@@ -16,7 +16,7 @@ from core.peft.combine import combine
 from core.peft.config import PeftConfig
 from core.peft.layers import BASE, Adapted, AdapterLayer, Route, SavedModule
 from core.peft.prompting import Prompted
-from core.peft.targets import inside_adapter, matches
+from core.peft.targets import inside_adapter
 
 
 class _Holder(nn.Module):
@@ -90,7 +90,7 @@ class PeftModel(Prompted, nn.Module):
         names = [adapter_name] if isinstance(adapter_name, str) else list(adapter_name)
         for name in names:
             self._check(name)
-        if not names or (len(names) > 1 and self.active_peft_config.is_prompt_learning):
+        if not names or (len(names) > 1 and self.peft_config[names[0]].is_prompt_learning):
             raise AdapterError("Name one adapter at least, and of prompts only one.")
         self.unmerge_adapter()
         self.active_adapter, self.active_adapters = names[0], names
@@ -229,11 +229,21 @@ class PeftModel(Prompted, nn.Module):
             )
         if self.active_peft_config.is_prompt_learning:
             raise AdapterError("A prompt cannot be merged: it is read, not added to weights.")
+        self._untie()
         for layer in self._adapted:
             for name in self.active_adapters if adapter_names is None else adapter_names:
                 if isinstance(layer, AdapterLayer) and layer.has(name) and name not in layer.merged:
                     layer.merge(name)
                     layer.merged.append(name)
+
+    def _untie(self) -> None:
+        """A table that gives the logits too must not carry there what an adapter adds to it as a table, or the other way round."""
+        model = self.get_base_model()
+        layers = [model.get_input_embeddings() if model.embeddings_name else None, model.get_output_embeddings()]
+        table, output = (getattr(layer, "base_layer", layer) for layer in layers)
+        if any(isinstance(layer, AdapterLayer) for layer in layers) and getattr(output, "weight", None) is table.weight:
+            table.weight = nn.Parameter(table.weight.clone(), False)
+            model.config.tie_word_embeddings = False
 
     def unmerge_adapter(self) -> None:
         """Take them out again."""
