@@ -1,40 +1,13 @@
-"""`python launch.py bench [NAME …] [--rounds N] [--json FILE]`: the table of rows, measured."""
+"""`python launch.py bench [NAME …] [--rounds N] [--json FILE] [--picture FILE] [--text FILE] [--peers]`: the table, measured."""
 
 import argparse
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.harness import Row, child, run, write
-from tests.bench.page import second_start
+from tests.bench import embedding, generation, quality, scaling, starting
+from tests.bench.harness import Absent, Result, run, write
+from tests.bench.subjects import Subjects
 
-
-def rows(gguf: Path, folder: Path) -> list[Row]:
-    """Every figure. gguf: SmolLM2's file; folder: the same model as float32 safetensors."""
-
-    def seconds(name: str, *arguments: str) -> Callable[[], float]:
-        return lambda: child(name, *arguments)["seconds"]
-
-    def weight_of_loading(name: str, source: Path) -> Callable[[], float]:
-        """Peak memory above that of the imports, over the size of the weights."""
-
-        def measure() -> float:
-            loaded = child(name, str(source))
-            return (loaded["peak"] - child("import_torch")["peak"]) / loaded["weights"]
-
-        return measure
-
-    return [
-        Row("start.second", "s", lambda: second_start()["seconds"], aim=8),
-        Row("page.idle_memory", "MB", lambda: second_start()["memory"], aim=700, rounds=1),
-        Row("import.core", "s", seconds("import_core"), seconds("import_torch"), "torch", aim=1.15),
-        Row("load.gguf", "s", seconds("ours", str(gguf)), seconds("reference", str(gguf)), aim=1, rounds=3),
-        Row("load.safetensors", "s", seconds("ours", str(folder)), seconds("reference", str(folder)), aim=1),
-        Row("memory.gguf", "x", weight_of_loading("ours", gguf), weight_of_loading("reference", gguf), aim=1, rounds=1),
-        Row(
-            "memory.safetensors", "x", weight_of_loading("ours", folder), weight_of_loading("reference", folder), aim=1, rounds=1
-        ),
-    ]
+SUBJECTS = (starting, generation, embedding, scaling, quality)
 
 
 def main() -> None:
@@ -43,23 +16,28 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="rows, or beginnings of their names; all where none is given")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--picture", type=Path, help="draw them there (.png or .svg)")
+    parser.add_argument("--text", type=Path, help="what quality is measured on; this repository's own texts where not given")
+    parser.add_argument("--peers", action="store_true", help="ask llama.cpp too, where llama-cpp-python is installed")
     args = parser.parse_args()
-    from core.checkpoints import catalogue
-
-    entry = catalogue.load_catalogue()["SmolLM2-135M-Instruct"]
-    gguf = catalogue.fetch(entry) / entry.file
-    with tempfile.TemporaryDirectory() as folder:
-        chosen = [row for row in rows(gguf, Path(folder)) if not args.names or row.name.startswith(tuple(args.names))]
-        if not chosen:
-            parser.error(f"no such row; there are: {', '.join(row.name for row in rows(gguf, Path(folder)))}")
-        if any("safetensors" in row.name for row in chosen):
-            child("save", str(gguf), folder)
-        results = []
-        for row in chosen:
+    subjects = Subjects(args.text, args.peers)
+    table = [row for subject in SUBJECTS for row in subject.rows(subjects)]
+    chosen = [row for row in table if not args.names or row.name.startswith(tuple(args.names))]
+    if not chosen:
+        parser.error(f"no such row; there are: {', '.join(row.name for row in table)}")
+    results: list[Result] = []
+    for row in chosen:
+        try:
             results.append(run(row, args.rounds))
             print(results[-1].line(), flush=True)
+        except Absent as reason:
+            print(f"{row.name:34} left out: {reason}", flush=True)
     if args.json:
         write(results, args.json)
+    if args.picture:
+        from tests.bench.picture import draw
+
+        draw(results, args.picture)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,29 @@ def reference(path: str) -> dict[str, float]:
     return _first_forward(transformers.AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **options))
 
 
+def our_first_token(path: str) -> dict[str, float]:
+    """A GGUF file, its blocks kept, and its tokenizer, to the first token of an answer."""
+    import core
+
+    tokenizer = core.AutoTokenizer.from_pretrained(path)
+    model = core.AutoModelForCausalLM.from_pretrained(path, quantization="gguf")
+    ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
+    return {"token": int(model.generate(ids, max_new_tokens=1, do_sample=False)[0, -1])}
+
+
+def reference_first_token(path: str) -> dict[str, float]:
+    """The same with transformers."""
+    import os
+
+    import transformers
+
+    folder, file = os.path.split(path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=file)
+    ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
+    return {"token": int(model.generate(ids, max_new_tokens=1, do_sample=False)[0, -1])}
+
+
 def save(source: str, folder: str) -> dict[str, float]:
     """A safetensors copy, to load from."""
     import core

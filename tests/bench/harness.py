@@ -1,12 +1,14 @@
-"""Measurements in fresh processes, ours and the other's in turn, medians and their ratio."""
+"""Measurements, ours and the other's in turn, in this process or in fresh ones; medians and their ratio."""
 
 import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 Measure = Callable[[], float]
@@ -14,7 +16,11 @@ Measure = Callable[[], float]
 
 @dataclass
 class Row:
-    """One figure of ours, beside another's where there is one to beat. Less is better."""
+    """One figure of ours, beside another's where there is one to beat. Less is better.
+
+    With `times` the ratio says how many times less ours is, and should be at least `aim`; without, it is ours over the other's and
+    should be at most `aim`. A measure may raise Absent where what it needs is not there.
+    """
 
     name: str
     unit: str
@@ -23,6 +29,12 @@ class Row:
     other_name: str = "transformers"
     aim: float | None = None  # of our figure, or of the ratio where there is another
     rounds: int | None = None
+    times: bool = False
+    note: str = ""
+
+
+class Absent(Exception):
+    """What a row needs is not on this machine; the message says what."""
 
 
 @dataclass
@@ -35,22 +47,33 @@ class Result:
     other: float | None
     other_name: str
     aim: float | None
+    times: bool = False
+    note: str = ""
     samples: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)  # one a round, from two figures taken one after the other
 
     @property
     def ratio(self) -> float | None:
-        """Ours over the other's."""
-        return None if self.other is None else self.ours / self.other
+        """The median of the rounds' ratios."""
+        return statistics.median(self.ratios) if self.ratios else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the aim is reached; None where there is none."""
+        if self.aim is None:
+            return None
+        figure = self.ours if self.ratio is None else self.ratio
+        return figure >= self.aim if self.times else figure <= self.aim
 
     def line(self) -> str:
         """For the terminal."""
-        shown = f"{self.name:46} {self.ours:9.2f} {self.unit:3}"
-        if self.other is not None:
-            shown += f"  {self.other_name} {self.other:9.2f} {self.unit:3}  ratio {self.ratio:5.2f}"
+        shown = f"{self.name:34} {self.ours:10.4g} {self.unit:8}"
+        if self.ratio is not None:
+            ratio = f"{self.ratio:.2f} x" if self.times else f"ratio {self.ratio:.2f}"
+            shown += f"  {self.other_name} {self.other:.4g} {self.unit}  {ratio}"
         if self.aim is not None:
-            figure = self.ours if self.ratio is None else self.ratio
-            shown += f"  aim {self.aim:g}: {'met' if figure <= self.aim else 'MISSED'}"
-        return shown
+            shown += f"  {'at least' if self.times else 'at most'} {self.aim:g}: {'met' if self.met else 'MISSED'}"
+        return shown + (f"  ({self.note})" if self.note else "")
 
 
 def run(row: Row, rounds: int) -> Result:
@@ -61,7 +84,16 @@ def run(row: Row, rounds: int) -> Result:
         if row.other is not None:
             others.append(row.other())
     other = statistics.median(others) if others else None
-    return Result(row.name, row.unit, statistics.median(ours), other, row.other_name, row.aim, ours)
+    ratios = [theirs / own if row.times else own / theirs for own, theirs in zip(ours, others, strict=False) if own and theirs]
+    note = row.note
+    return Result(row.name, row.unit, statistics.median(ours), other, row.other_name, row.aim, row.times, note, ours, ratios)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Of one call."""
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
 
 
 def child(name: str, *arguments: str) -> dict[str, float]:
@@ -76,4 +108,5 @@ def child(name: str, *arguments: str) -> dict[str, float]:
 
 def write(results: list[Result], path: Path) -> None:
     """The figures as JSON."""
-    path.write_text(json.dumps([asdict(r) | {"ratio": r.ratio} for r in results], indent=2) + "\n", encoding="utf-8")
+    rows = [asdict(r) | {"ratio": r.ratio, "met": r.met} for r in results]
+    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

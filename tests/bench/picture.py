@@ -1,0 +1,51 @@
+"""The figures drawn: how many times as fast, beside what was asked, and how cost grows."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.bench.harness import Result
+
+ASKED, OURS, BOUND = "#999999", "#0072B2", "#E69F00"  # Okabe-Ito
+
+
+def draw(results: list[Result], path: Path) -> None:
+    """One picture of all that was measured."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (bars, contexts, rows) = plt.subplots(1, 3, figsize=(15, 4.8), width_ratios=(2, 1, 1), layout="constrained")
+    _ratios(bars, [result for result in results if result.times and result.ratio is not None])
+    _growth(contexts, results, "scale.context.", "tokens in the context", "a token")
+    _growth(rows, results, "scale.rows.", "rows at once", "a step")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _ratios(axes: Any, results: list[Result]) -> None:
+    """A bar for each ratio, a mark where it should be."""
+    places = range(len(results))
+    axes.barh(places, [result.ratio for result in results], color=OURS, height=0.6)
+    for place, result in zip(places, results, strict=True):
+        axes.annotate(f" {result.ratio:.2f}", (result.ratio, place), va="center", fontsize=9)
+        if result.aim is not None:
+            axes.plot([result.aim] * 2, [place - 0.4, place + 0.4], color=BOUND, linewidth=2.5)
+    axes.set_yticks(places, [f"{result.name}\n{result.other_name}" for result in results], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("times as fast; orange: asked")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _growth(axes: Any, results: list[Result], prefix: str, across: str, what: str) -> None:
+    """Time beside the memory bound, by what the names count."""
+    found = [result for result in results if result.name.startswith(prefix)]
+    counts = [int(result.name.removeprefix(prefix)) for result in found]
+    axes.plot(counts, [1000 * result.ours for result in found], "o-", color=OURS, label="ours")
+    axes.plot(counts, [1000 * (result.other or 0) for result in found], "s--", color=ASKED, label="memory bound")
+    axes.set_xscale("log", base=2)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(across)
+    axes.set_ylabel(f"milliseconds {what}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
