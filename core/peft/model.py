@@ -275,8 +275,8 @@ class PeftModel(Prompted, nn.Module):
     def get_nb_trainable_parameters(self) -> tuple[int, int]:
         """Trained numbers, all numbers; those of quantised layers count as many as they stand for."""
         counts = [(p.numel(), p.requires_grad) for p in self.parameters()]
-        blocks = sum(module.count for module in self.modules() if isinstance(module, Quantized))
-        return sum(n for n, trained in counts if trained), sum(n for n, _ in counts) + blocks
+        blocks = {module.blocks.data_ptr(): module.count for module in self.modules() if isinstance(module, Quantized)}
+        return sum(n for n, trained in counts if trained), sum(n for n, _ in counts) + sum(blocks.values())
 
     def print_trainable_parameters(self) -> None:
         """One line: how many numbers are trained."""
