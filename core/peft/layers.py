@@ -64,6 +64,12 @@ class Adapted(nn.Module):
                 del entries[name]
         self.active = [own for own in self.active if own != name]
 
+    def parameters_of(self, name: str) -> Iterator[nn.Parameter]:
+        """An adapter's parameters."""
+        for store in self.stores:
+            if name in (entries := getattr(self, store)):
+                yield from [entries[name]] if isinstance(entries[name], nn.Parameter) else entries[name].parameters()
+
     def tensors(self, name: str) -> Iterator[tuple[str, torch.Tensor]]:
         """An adapter's tensors under the names they have in its file, relative to this layer."""
         for store in self.stores:

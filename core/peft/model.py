@@ -150,7 +150,7 @@ class PeftModel(Prompted, nn.Module):
     def _owned(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name in self.peft_config:
             for layer in self._adapted:
-                yield from ((name, tensor) for _, tensor in layer.tensors(name) if isinstance(tensor, nn.Parameter))
+                yield from ((name, parameter) for parameter in layer.parameters_of(name))
             if name in self.prompt_encoder:
                 yield from ((name, parameter) for parameter in self.prompt_encoder[name].parameters())
 

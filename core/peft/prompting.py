@@ -121,6 +121,8 @@ class Prompted:
             return given, []
         pairs = self._pairs(_batch(given))
         if not isinstance(model.base_model, Encoder) or getattr(model.config, "is_decoder", False):
+            if model.is_gradient_checkpointing and model.training:
+                raise AdapterError("A prefix stands in the cache, which gradient checkpointing does without: turn that off.")
             cache = given.get("past_key_values")
             cache = cache if isinstance(cache, Cache) else Cache()
             for layer, (keys, values) in enumerate(pairs):

@@ -7,6 +7,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+import transformers
 from peft_support import ROWS, adapters, base_of, first, inputs, near, shake
 
 import core
@@ -317,3 +318,42 @@ def test_a_longer_vocabulary_is_saved_with_the_adapter(tmp_path: Path) -> None:
     near(core.PeftModel.from_pretrained(fresh, tmp_path / "long")(ids).logits, expected)
     with pytest.raises(AdapterError, match=r"\(105, 36\)"):
         core.PeftModel.from_pretrained(base_of("llama", tmp_path), tmp_path / "long")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_half_precision_trains_as_the_reference(checkpointing: bool, tmp_path: Path) -> None:
+    """The base in bfloat16, adapters in float32, what they keep for backward in bfloat16: the gradients of the reference."""
+    torch.manual_seed(0)
+    row = ROWS["llama"]
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**row.values)).save_pretrained(tmp_path / "base")
+    pair = [
+        (library.LlamaForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.bfloat16), adapter)
+        for library, adapter in ((transformers, peft), (core, core))
+    ]
+    models = [library.get_peft_model(base, library.LoraConfig(r=4, target_modules="all-linear")) for base, library in pair]
+    shake(models[0])
+    models[1].load_state_dict(models[0].state_dict())
+    batch = inputs(row, labels=True)
+    for model in models:
+        model.train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model(**batch).loss.backward()
+    own, other = (dict(model.named_parameters()) for model in reversed(models))
+    assert {n for n, p in own.items() if p.grad is not None} == {n for n, p in other.items() if p.grad is not None}
+    for name, parameter in own.items():
+        if parameter.grad is not None:
+            assert parameter.dtype == torch.float32
+            off = (parameter.grad - other[name].grad).norm() / other[name].grad.norm()
+            assert off < 0.05, (name, off)
+
+
+def test_a_prefix_and_checkpointing_do_not_go_together(tmp_path: Path) -> None:
+    _, ours = adapters("llama", "PrefixTuningConfig", tmp_path, num_virtual_tokens=3)
+    ours.train().gradient_checkpointing_enable()
+    with pytest.raises(AdapterError, match="checkpointing"):
+        ours(**inputs(ROWS["llama"]))
+    _, encoder = adapters("bert", "PrefixTuningConfig", tmp_path, num_virtual_tokens=3)
+    encoder.train().gradient_checkpointing_enable()
+    first(encoder(**inputs(ROWS["bert"]))).sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.prompt_encoder.parameters())
