@@ -322,30 +322,35 @@ def test_a_longer_vocabulary_is_saved_with_the_adapter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_half_precision_trains_as_the_reference(checkpointing: bool, tmp_path: Path) -> None:
-    """The base in bfloat16, adapters in float32, what they keep for backward in bfloat16: the gradients of the reference."""
+    """The base in bfloat16, adapters in float32, what they keep for backward in bfloat16: gradients as near to those of a base in
+    float32 as the reference's are."""
     torch.manual_seed(0)
     row = ROWS["llama"]
-    transformers.LlamaForCausalLM(transformers.LlamaConfig(**row.values)).save_pretrained(tmp_path / "base")
-    pair = [
-        (library.LlamaForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.bfloat16), adapter)
-        for library, adapter in ((transformers, peft), (core, core))
+    whole = transformers.LlamaForCausalLM(transformers.LlamaConfig(**row.values)).to(torch.bfloat16)
+    whole.save_pretrained(tmp_path / "base")
+    ways = ((transformers, peft, torch.bfloat16), (core, core, torch.bfloat16), (core, core, torch.float32))
+    models = [
+        adapter.get_peft_model(
+            library.LlamaForCausalLM.from_pretrained(tmp_path / "base", dtype=dtype),
+            adapter.LoraConfig(r=4, target_modules="all-linear"),
+        )
+        for library, adapter, dtype in ways
     ]
-    models = [library.get_peft_model(base, library.LoraConfig(r=4, target_modules="all-linear")) for base, library in pair]
     shake(models[0])
-    models[1].load_state_dict(models[0].state_dict())
-    batch = inputs(row, labels=True)
     for model in models:
+        model.load_state_dict(models[0].state_dict())
         model.train()
         if checkpointing:
             model.gradient_checkpointing_enable()
-        model(**batch).loss.backward()
-    own, other = (dict(model.named_parameters()) for model in reversed(models))
-    assert {n for n, p in own.items() if p.grad is not None} == {n for n, p in other.items() if p.grad is not None}
-    for name, parameter in own.items():
-        if parameter.grad is not None:
-            assert parameter.dtype == torch.float32
-            off = (parameter.grad - other[name].grad).norm() / other[name].grad.norm()
-            assert off < 0.05, (name, off)
+        model(**inputs(row, labels=True)).loss.backward()
+    theirs, ours, true = ({n: p.grad for n, p in model.named_parameters() if p.requires_grad} for model in models)
+    assert theirs.keys() == ours.keys() == true.keys()
+    assert all(gradient.dtype == torch.float32 for gradient in ours.values())
+    far, near_by = (
+        torch.stack([(found[name] - gradient).norm() / gradient.norm() for name, gradient in true.items()]).mean()
+        for found in (theirs, ours)
+    )
+    assert near_by < 1.2 * far < 0.1
 
 
 def test_a_prefix_and_checkpointing_do_not_go_together(tmp_path: Path) -> None:
