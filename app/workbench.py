@@ -1,73 +1,92 @@
-"""What the tabs share: the run store, the models in memory, and who may use them when."""
+"""What the tabs share: the run store, and the models in memory, each behind its engine."""
 
-import queue
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from app.jobs import Jobs
-from app.shelf import Shelf, look, serves
-from core.checkpoints import catalogue
+from app.shelf import Shelf, look
+from core.checkpoints.resolve import resolve
 from core.errors import AdapterError, VitrineError
-from core.generation import Finished, GenerationConfig, TextDelta
+from core.generation import Engine, Finished, GenerationConfig, Request
+from core.generation.request import Event
+from core.modeling.configuration import read_config
+from core.modeling.devices import usable_device
 from core.paths import models_dir, runs_dir
+from core.pipelines import Pipeline, pipeline, pipeline_class
+from core.pipelines.loading import choose_kind
 from core.runs import Store
 
-Event = TextDelta | Finished
+T = TypeVar("T")
 
 
 class Resident:
-    """A model in memory with its tokenizer. Whoever runs it holds `exclusive()`."""
+    """A model in memory with what prepares its inputs, behind its engine: only that runs the model."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
-        self.name, self.model, self.tokenizer = name, model, tokenizer
+    def __init__(self, name: str, loaded: Pipeline) -> None:
+        model = loaded.model.merge_and_unload() if hasattr(loaded.model, "merge_and_unload") else loaded.model
+        self.name, self.engine = name, Engine(model, name=name)
+        self.parts = {part: getattr(loaded, part) for part in ("tokenizer", "feature_extractor", "image_processor")}
+        self.nbytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self.used = time.monotonic()
-        self._lock = threading.Lock()
-        self._adapted: Any = None
+        self._reading = threading.Lock()
 
-    @contextmanager
-    def exclusive(self, adapter: str | None = None) -> Iterator[None]:
-        """The model for one caller, with the adapter of this folder or with none."""
-        with self._lock:
-            self.used = time.monotonic()
-            if adapter is None:
-                if self._adapted is None:
-                    yield
-                else:
-                    with self._adapted.disable_adapter():
-                        yield
-                return
-            self._put_on(adapter)
-            yield
+    @property
+    def tokenizer(self) -> Any:
+        """None where the model reads no text."""
+        return self.parts["tokenizer"]
+
+    @property
+    def model(self) -> Any:
+        """To read settings from."""
+        return self.engine.model
 
     @property
     def busy(self) -> bool:
-        """Whether someone runs it now."""
-        return self._lock.locked()
+        """Whether someone uses it now."""
+        return self.engine.busy
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of its weights, in bytes."""
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+    def run(self, work: Callable[[Any], T], adapter: str | None = None) -> T:
+        """What `work` makes of the model, alone with it, with the adapter of this folder or with none."""
+        self.used = time.monotonic()
+        return self.engine.run(work, self._adapter(adapter))
 
-    def _put_on(self, folder: str) -> None:
-        """Make this adapter the active one; its name is its folder's and time, so that one trained anew is read anew."""
-        from core.peft import PeftModel
+    def call(self, task: str, args: tuple[Any, ...], kwargs: dict[str, Any], cancelled: Callable[[], bool]) -> Any:
+        """What the task's pipeline makes of this; None where it was cancelled."""
 
+        def work(model: Any) -> Any:
+            pipe = pipeline(task, model, **self.parts)
+            pipe.cancelled = cancelled
+            try:
+                return pipe(*args, **kwargs)
+            except StopIteration:
+                return None
+
+        return self.run(work)
+
+    def submit(self, prompt: Any, config: GenerationConfig, adapter: str | None = None) -> Request:
+        """Ask for a generation, with the adapter of this folder or with none."""
+        self.used = time.monotonic()
+        return self.engine.submit(prompt, config, adapter=self._adapter(adapter), tokenizer=self.tokenizer)
+
+    def _adapter(self, folder: str | None) -> str | None:
+        """The name of a folder's adapter, read where it is new; made of its file's time too, so that one trained anew is read anew."""
+        if folder is None:
+            return None
         file = Path(folder) / "adapter_model.safetensors"
         if not file.is_file():
             raise AdapterError(f"The adapter {folder} is gone: choose another, or the base model.")
         name = f"{Path(folder).parent.name}-{file.stat().st_mtime_ns}".replace(".", "-")
-        if self._adapted is None:
-            self._adapted = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
-        elif name not in self._adapted.peft_config:
-            self._adapted.load_adapter(folder, name)
-        self._adapted.set_adapter(name)
+        with self._reading:
+            if name not in self.engine.adapters:
+                self.engine.load_adapter(folder, name)
+        return name
 
 
 class Workbench:
@@ -80,7 +99,9 @@ class Workbench:
         self.shelf = Shelf()
         self.budget = int(psutil.virtual_memory().total * 0.6)
         self._residents: dict[str, Resident] = {}
-        self._loading = threading.Lock()
+        self._loading: dict[str, Future[Resident]] = {}
+        self._heads: dict[tuple[str, str | None], str] = {}
+        self._lock = threading.Lock()  # of the two above; never held while a model is read
 
     # ------------------------------------------------------------------ models
 
@@ -88,53 +109,84 @@ class Workbench:
         """Models on this machine for "text-generation" or "feature-extraction" that can be used: starters first."""
         return self.shelf.names(task)
 
-    def use(self, name: str | None) -> Resident:
-        """The model of this name, loaded once. Raises VitrineError in a sentence; nothing half-loaded stays."""
+    def use(self, name: str | None, task: str | None = None) -> Resident:
+        """The model of this name with the head for a task, loaded once; without a task to write or, where it cannot, to read.
+
+        Raises VitrineError in a sentence; nothing half-loaded stays.
+        """
         if not name or not name.strip():
             raise VitrineError("No model is chosen: pick one in the list.")
         name = name.strip()
-        with self._loading:
-            if name not in self._residents:
-                self._residents[name] = self._load(name)
-                self._make_room(name)
-            return self._residents[name]
+        head = self._head(name, task)
+        key = name if task is None or head in ("CausalLM", "Model") else f"{name} ({head})"
+        with self._lock:
+            if key in self._residents:
+                return self._residents[key]
+            coming = self._loading.get(key)
+            mine = coming is None
+            if coming is None:
+                coming = self._loading[key] = Future()
+        if mine:
+            try:
+                resident = self._load(key, name, task or self._task(name))
+                with self._lock:
+                    self._residents[key] = resident
+                self._make_room(key)
+                coming.set_result(resident)
+            except BaseException as error:
+                coming.set_exception(error)
+            finally:
+                with self._lock:
+                    del self._loading[key]
+        return coming.result()
 
     def unload(self, name: str) -> None:
-        """Let go of a model."""
-        with self._loading:
-            self._residents.pop(name, None)
+        """Let go of a model; who still uses it is told."""
+        with self._lock:
+            resident = self._residents.pop(name, None)
+        if resident is not None:
+            resident.engine.close()
 
     def loaded(self) -> dict[str, int]:
         """Models in memory and the bytes of their weights."""
-        return {name: resident.nbytes for name, resident in self._residents.items()}
+        return {name: resident.nbytes for name, resident in list(self._residents.items())}
 
-    def _load(self, name: str) -> Resident:
-        import core
+    def residents(self) -> dict[str, dict[str, int]]:
+        """Of each model in memory its bytes, and how many generations run and wait."""
+        return {
+            name: {"bytes": resident.nbytes, "running": resident.engine.running, "waiting": resident.engine.waiting}
+            for name, resident in list(self._residents.items())
+        }
 
-        path = models_dir() / name
-        kind = core.AutoModelForCausalLM if self._task(name, path) == "text-generation" else core.AutoModel
-        where = str(path) if path.is_dir() else name
-        tokenizer = core.AutoTokenizer.from_pretrained(where)
-        model = kind.from_pretrained(where, dtype=self.dtype, device_map=None if self.device == "auto" else self.device)
-        if self.device == "auto":
-            from core.modeling.devices import usable_device
+    def close(self) -> None:
+        """At the end of the program: let go of the models, stop watching trainings."""
+        for name in list(self._residents):
+            self.unload(name)
+        self.jobs.close()
 
-            model = model.to(usable_device())
-        return Resident(name, model, tokenizer)
+    def _load(self, key: str, name: str, task: str) -> Resident:
+        device = usable_device() if self.device == "auto" else self.device
+        return Resident(key, pipeline(task, _where(name), dtype=self.dtype, device=device))
 
-    def _task(self, name: str, path: Path) -> str:
-        from core.checkpoints.resolve import resolve
+    def _task(self, name: str) -> str:
+        """What a model is for, where nobody says: to write, or to read."""
+        known = self.shelf.find(name) or look(resolve(_where(name)))
+        return "text-generation" if known.task == "text-generation" else "feature-extraction"
 
-        entry = catalogue.find(name)
-        return entry.task if entry else serves(look(path if path.exists() else resolve(name)))
+    def _head(self, name: str, task: str | None) -> str:
+        """The head that does the task."""
+        if (name, task) not in self._heads:
+            wanted = task or self._task(name)
+            self._heads[name, task] = choose_kind(pipeline_class(wanted), wanted, name, read_config(_where(name)))
+        return self._heads[name, task]
 
     def _make_room(self, keep: str) -> None:
         """Forget the models longest unused while they are more than the budget together."""
-        for resident in sorted(self._residents.values(), key=lambda resident: resident.used):
+        for resident in sorted(list(self._residents.values()), key=lambda resident: resident.used):
             if sum(self.loaded().values()) <= self.budget:
                 return
             if resident.name != keep and not resident.busy:
-                del self._residents[resident.name]
+                self.unload(resident.name)
 
     # ------------------------------------------------------------------ adapters
 
@@ -156,25 +208,8 @@ class Workbench:
         prompt: str | list[dict[str, Any]],
         config: GenerationConfig,
     ) -> Iterator[Event]:
-        """The answer as events, computed on a thread of its own: whoever stops reading stops it, and the model is always let go."""
-        from core.pipelines import TextGenerationPipeline
-
-        resident = self.use(model)
-        events: queue.Queue[Event | BaseException | None] = queue.Queue()
-        gone = threading.Event()
-
-        def work() -> None:
-            try:
-                with resident.exclusive(adapter):
-                    pipeline = TextGenerationPipeline(resident.model, resident.tokenizer)
-                    for event in pipeline.stream(prompt, config, gone.is_set):
-                        events.put(event)
-            except BaseException as error:
-                events.put(error)
-            events.put(None)
-
-        threading.Thread(target=work, name=f"generate-{resident.name}", daemon=True).start()
-        yield from _until_none(events, gone.set)
+        """The answer as events, from the model's engine: whoever stops reading stops it."""
+        yield from self.use(model).submit(prompt, config, adapter)
 
     def record(
         self, model: str, adapter: str | None, messages: list[dict[str, Any]], params: dict[str, Any], end: Finished
@@ -194,12 +229,37 @@ class Workbench:
         self.store.set_state(run, "finished")
         return run
 
+    # ------------------------------------------------------------------ tasks
 
-def _until_none(events: "queue.Queue[Any]", leave: Callable[[], None]) -> Iterator[Any]:
-    try:
-        while (event := events.get()) is not None:
-            if isinstance(event, BaseException):
-                raise event
-            yield event
-    finally:
-        leave()
+    def call(
+        self,
+        task: str,
+        name: str | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """What a task's pipeline makes of this with the model of this name; None where it was cancelled."""
+        return self.use(name, task).call(task, args, kwargs, cancelled)
+
+    def record_call(self, task: str, name: str, values: list[Any], result: Any, seconds: float) -> None:
+        """One call into the store; values: the tab's inputs, texts only."""
+        title = next((" ".join(value.split())[:60] for value in values if isinstance(value, str)), task)
+        run = self.store.create_run(task, title, name, {"inputs": values}, state="running")
+        self.store.log(run, 0, {"seconds": seconds})
+        self.store.add_sample(run, 0, title, json.dumps(result, ensure_ascii=False, default=str)[:10_000])
+        self.store.set_state(run, "finished")
+
+    def calls(self, task: str, most: int = 20) -> list[tuple[str, str]]:
+        """(label, run) of the newest calls of a task."""
+        return [(f"{run['name']} · {run['model']}", run["id"]) for run in self.store.runs(task)[:most]]
+
+    def call_inputs(self, run: str) -> list[Any]:
+        """What a tab's inputs were at that call."""
+        return self.store.run(run)["config"]["inputs"]
+
+
+def _where(name: str) -> str:
+    """A folder of the models folder by its name; else the name."""
+    path = models_dir() / name
+    return str(path) if path.is_dir() else name

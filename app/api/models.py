@@ -1,6 +1,7 @@
 """What the Models tab fetches and asks for.
 
-GET  /models                       {"models": […], "downloads": {name: …}, "folder": …}, as app/shelf.py has them
+GET  /models                       {"models": […], "downloads": {name: …}, "folder": …}, as app/shelf.py has them, and
+                                   "residents": {name: {"bytes": …, "running": …, "waiting": …}}, the models in memory
 POST /models/fetch, /models/stop   (JSON {"name": …})     {"ok": true}
 
 A name that is none or a thing that cannot be done: 409, {"error": sentence}.
@@ -22,7 +23,8 @@ def routes(workbench: Any) -> list[Route]:
     shelf = workbench.shelf
 
     async def listing(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(shelf.report), headers={"cache-control": "no-store"})
+        found = await run_in_threadpool(shelf.report)
+        return JSONResponse({**found, "residents": workbench.residents()}, headers={"cache-control": "no-store"})
 
     async def act(request: Request) -> Response:
         deed = {"fetch": shelf.fetch, "stop": shelf.stop}.get(request.path_params["what"])

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from app.tabs.inspect import escape
+from app.components.said import escape
 from core.errors import VitrineError
-from core.generation import Finished, GenerationConfig
+from core.generation import Finished, GenerationConfig, Waiting
 from core.paths import assets_dir
 
 SHOWN = ("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop_strings")
@@ -146,6 +146,9 @@ def build(workbench: Any) -> SimpleNamespace:
                     final = [*history, {"role": "assistant", "content": text or "(an empty answer)"}]
                     yield final, summary(event), *idle, final
                     return
+                if isinstance(event, Waiting):
+                    yield gr.skip(), f"In line, number {event.position}: others are being answered …", *busy, gr.skip()
+                    continue
                 text += event.text
                 yield [*history, {"role": "assistant", "content": text}], "", *busy, gr.skip()
         except VitrineError as error:
@@ -182,7 +185,7 @@ def build(workbench: Any) -> SimpleNamespace:
         "inputs": [chat, model, adapter, system, *knobs],
         "outputs": outputs,
         "concurrency_id": "generate",
-        "concurrency_limit": 4,
+        "concurrency_limit": 32,  # the engine has a line of its own, which says where one stands
         **private,
     }
     started = []
@@ -220,4 +223,7 @@ def summary(end: Finished) -> str:
     )
     speed = f" · {end.tokens_per_second:.1f} tokens/s" if end.tokens_per_second else ""
     first = f" · first after {end.first_token_seconds:.1f} s"
-    return f"{len(end.token_ids)} tokens{speed}{first} · {end.prompt_tokens} tokens read{why}"
+    read, reused = f" · {end.prompt_tokens - end.reused_tokens} tokens read", ""
+    if end.reused_tokens:
+        reused = f" · {end.reused_tokens} of {end.prompt_tokens} tokens reused"
+    return f"{len(end.token_ids)} tokens{speed}{first}{read}{reused}{why}"

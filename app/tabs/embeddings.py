@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.said import escape
 from app.components.similarity_view import similarity_view
-from app.tabs.inspect import escape
 from core.errors import VitrineError
 from core.lens import flat, similarity
 from core.pipelines import FeatureExtractionPipeline
@@ -30,8 +30,9 @@ def compare(workbench: Any, model: str | None, text: str) -> dict[str, Any]:
     if len(texts) > MOST:
         raise VitrineError(f"These are {len(texts)} lines; at most {MOST} can be shown together.")
     resident = workbench.use(model)
-    with resident.exclusive():
-        vectors = FeatureExtractionPipeline(resident.model, resident.tokenizer)(texts, pooling="mean", normalize=True)
+    vectors = resident.run(
+        lambda model: FeatureExtractionPipeline(model, resident.tokenizer)(texts, pooling="mean", normalize=True)
+    )
     points, share = flat(vectors)
     cosines = [round(float(value), 4) for value in similarity(vectors).ravel()]
     return {"texts": texts, "cosines": cosines, "points": points.round(4).tolist(), "share": share, "width": vectors.shape[1]}

@@ -9,6 +9,7 @@ import gradio as gr
 from app.api.attention import handle
 from app.components.attention_view import attention_view
 from app.components.hidden_view import hidden_view
+from app.components.said import escape
 from core.errors import VitrineError
 from core.lens import inspect
 
@@ -27,8 +28,7 @@ def look(workbench: Any, name: str | None, text: str) -> dict[str, Any]:
     if not name:
         raise VitrineError("No model is chosen: pick one in the list.")
     resident = workbench.use(name)
-    with resident.exclusive():
-        seen = inspect(resident.model, resident.tokenizer, text, max_tokens=LONGEST)
+    seen = resident.run(lambda model: inspect(model, resident.tokenizer, text, max_tokens=LONGEST))
     return handle(seen, name)
 
 
@@ -78,8 +78,3 @@ def build(workbench: Any) -> SimpleNamespace:
     run.click(**event)
     text.submit(**event)
     return SimpleNamespace(text=text, run=run, model=model, work=work, outputs=outputs)
-
-
-def escape(text: str) -> str:
-    """Plain text inside Markdown."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+!|~$" else c for c in text)

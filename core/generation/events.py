@@ -13,8 +13,16 @@ class TextDelta:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """The request stands in an engine's line; `position` 1 is the next to run."""
+
+    position: int
+
+
+@dataclass(frozen=True)
 class Finished:
-    """The end. reason: "eos", "stop", "length" or "cancelled"; times in seconds, tokens_per_second after the first token."""
+    """The end. reason: "eos", "stop", "length" or "cancelled"; times in seconds, tokens_per_second after the first token;
+    reused_tokens: how many of the prompt's tokens an earlier answer had computed already; drafted and accepted: tokens of speculation."""
 
     reason: str
     text: str
@@ -23,3 +31,6 @@ class Finished:
     seconds: float
     first_token_seconds: float
     tokens_per_second: float
+    reused_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0

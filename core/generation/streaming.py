@@ -4,13 +4,15 @@ import queue
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from core.generation.config import GenerationConfig
 from core.generation.events import Finished, TextDelta
-from core.generation.loop import prepare, steps
+from core.generation.loop import steps_of
+from core.generation.prompt import prepare, settings
 from core.modeling.model import PreTrainedModel
 
 
@@ -26,7 +28,7 @@ class Detokeniser:
         self.stopped = False
 
     def _decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=self._skip)
+        return "" if self._tokenizer is None else self._tokenizer.decode(ids, skip_special_tokens=self._skip)
 
     def push(self, token: int) -> str:
         """The text that this token makes certain."""
@@ -49,6 +51,11 @@ class Detokeniser:
             self.text += self._decode(self.ids[self._start :])[len(before) :]
         return self._release(0)
 
+    def close(self, token: int) -> None:
+        """A token that ends the text and is not shown."""
+        self.ids.append(token)
+        self._clean += self._clean == len(self.ids) - 1
+
     def _held(self) -> int:
         """How many last characters could be the beginning of a stop string."""
         if self.stopped:
@@ -62,6 +69,51 @@ class Detokeniser:
         return new
 
 
+class Answer:
+    """One answer as it grows: tokens in, events out. `reason` says why it ended, once it has.
+
+    Times count from `begin` (perf_counter seconds), now where None. Without a tokenizer each token is an event with no text.
+    """
+
+    def __init__(self, tokenizer: Any, stop_strings: list[str], prompt_tokens: int, begin: float | None = None) -> None:
+        self._text, self._mute = Detokeniser(tokenizer, stop_strings), tokenizer is None
+        self._prompt, self._begin, self._first = prompt_tokens, time.perf_counter() if begin is None else begin, 0.0
+        self.reason: str | None = None
+        self.reused_tokens = self.drafted_tokens = self.accepted_tokens = 0
+
+    def take(self, token: int, ended: bool) -> TextDelta | None:
+        """One more token; `ended`: it is one that ends an answer, and has no text."""
+        self._first = self._first or time.perf_counter()
+        if ended:
+            self._text.close(token)
+            self.reason = "eos"
+            return None
+        new = self._text.push(token)
+        if self._text.stopped:
+            self.reason = "stop"
+        return TextDelta(new, token, len(self._text.ids) - 1) if new or self._mute else None
+
+    def end(self) -> Iterator[TextDelta | Finished]:
+        """What was held back, and Finished; the limit of the length is the reason where there was no other."""
+        ids = self._text.ids
+        if rest := self._text.rest():
+            yield TextDelta(rest, ids[-1], len(ids) - 1)
+        end = time.perf_counter()
+        first = self._first or end
+        speed = (len(ids) - 1) / (end - first) if len(ids) > 1 and end > first else 0.0
+        times = (end - self._begin, first - self._begin, speed)
+        yield Finished(
+            self.reason or "length",
+            self._text.text,
+            ids,
+            self._prompt,
+            *times,
+            self.reused_tokens,
+            self.drafted_tokens,
+            self.accepted_tokens,
+        )
+
+
 def stream(
     model: PreTrainedModel,
     input_ids: torch.Tensor,
@@ -72,39 +124,30 @@ def stream(
     **values: Any,
 ) -> Iterator[TextDelta | Finished]:
     """One prompt's (1, tokens) answer as events, the last of them Finished. `cancelled` is asked at every step."""
-    ids, mask, config, source = prepare(model, input_ids, config, {"attention_mask": attention_mask, **values})
-    stops = [config.stop_strings] if isinstance(config.stop_strings, str) else config.stop_strings or []
-    text = Detokeniser(tokenizer, stops)
-    begin = time.perf_counter()
-    first, reason = 0.0, "length"
+    held = settings(model, config, {k: v for k, v in values.items() if k in GenerationConfig.knobs()})
+    stops = [held.stop_strings] if isinstance(held.stop_strings, str) else held.stop_strings or []
+    # stop strings are found as the text is written, not by decoding it anew at every step
+    held = replace(held, stop_strings=None)
+    others = {k: v for k, v in values.items() if k not in GenerationConfig.knobs()}
+    job = prepare(model, input_ids, held, {"attention_mask": attention_mask, **others})
+    answer = Answer(tokenizer, stops, job.prompt)
     training = model.training
     model.eval()
-    loop = steps(model, ids, mask, config, source=source)
+    loop = steps_of(job)
     try:
-        for index, step in enumerate(loop):
-            first = first or time.perf_counter()
+        for step in loop:
             token = int(step.tokens[0])
-            if not step.running[0]:
-                text.ids.append(token)
-                text._clean = len(text.ids) if text._clean == len(text.ids) - 1 else text._clean
-                reason = "eos"
-                break
-            if new := text.push(token):
-                yield TextDelta(new, token, index)
-            if text.stopped:
-                reason = "stop"
-                break
+            answer.drafted_tokens, answer.accepted_tokens = job.drafted, job.accepted
+            if delta := answer.take(token, ended=token in held.eos_ids):
+                yield delta
             if cancelled is not None and cancelled():
-                reason = "cancelled"
+                answer.reason = "cancelled"
+            if answer.reason:
                 break
     finally:
         loop.close()
         model.train(training)
-    if rest := text.rest():
-        yield TextDelta(rest, text.ids[-1], len(text.ids) - 1)
-    end = time.perf_counter()
-    speed = (len(text.ids) - 1) / (end - first) if len(text.ids) > 1 and end > first else 0.0
-    yield Finished(reason, text.text, text.ids, ids.shape[1], end - begin, (first or end) - begin, speed)
+    yield from answer.end()
 
 
 class TextStreamer:

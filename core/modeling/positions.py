@@ -43,6 +43,11 @@ class Rope:
         except KeyError as error:
             raise ConfigError(f"rope_type '{self.kind}' needs the key {error}.") from None
 
+    @property
+    def steady(self) -> bool:
+        """Whether a position turns alike in texts of every length."""
+        return self.kind not in ("dynamic", "longrope")
+
     def _frequencies(self, length: int) -> torch.Tensor:
         """(d / 2,): how fast each pair turns in a text of `length` tokens."""
         steps = torch.arange(0, self.width, 2, dtype=torch.int64, device="cpu").float() / self.width
@@ -50,7 +55,7 @@ class Rope:
 
     def __call__(self, position_ids: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """position_ids (batch, tokens) -> cos and sin (batch, 1, tokens, d) in the dtype of `like`."""
-        if self.kind in ("dynamic", "longrope"):
+        if not self.steady:
             inverse = self._frequencies(int(position_ids.max()) + 1).to(like.device)
         else:
             self.inverse = inverse = self.inverse.to(like.device)

@@ -1,0 +1,14 @@
+"""Decoding on a CPU at the speed of its memory: one token a row, computed by compiled code (Numba) in place of the model's forward.
+
+    step = kernels.step_for(model, mask, cache)      # None where the plain path is to run
+    logits = step(ids)                               # (batch, 1) -> (batch, vocabulary)
+
+What it computes equals the plain path: each model's first step is computed on both and compared. `describe` says which path runs
+and why; `off()`, or VITRINE_KERNELS=0, turns compiled steps off; `warm_up` compiles them ahead. Read plan.py (a model as a table of
+operations), step.py (threads going through it), products.py and attention.py (the arithmetic), vec.py (vectors).
+"""
+
+from core.kernels.machine import reason_against
+from core.kernels.service import describe, off, step_for, warm_up
+
+__all__ = ["describe", "off", "reason_against", "step_for", "warm_up"]

@@ -1,0 +1,219 @@
+"""Attention of one new token a row, over the cache's own memory. Positions are read in chunks of which each gives a maximum, a sum and
+a vector, so that threads share a long text and the result does not depend on how many they are. Dao et al. 2023 (flash decoding)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from core.kernels.ops import BF16, CHUNK, F32, RMS
+from core.kernels.products import dot4, jit
+from core.kernels.vec import (
+    add,
+    between,
+    bf16,
+    bf16_part,
+    div,
+    exp,
+    f16,
+    f16_part,
+    f32,
+    f32_part,
+    fma,
+    largest,
+    mul,
+    one,
+    put,
+    put_bf16,
+    put_f16,
+    splat,
+    store,
+    sub,
+    total,
+    vmax,
+    word,
+)
+
+LEAST = -1e30
+
+
+@jit
+def turn_head(x, width, turned, turns, norm, weight, eps):  # type: ignore[no-untyped-def]
+    """A head's vector, normalised where the model does, its first `turned` numbers turned in pairs (i, i + turned / 2)."""
+    if norm == RMS:
+        squares = np.float32(0)
+        for i in range(width):
+            squares += one(x + 4 * i) * one(x + 4 * i)
+        factor = np.float32(1) / np.sqrt(squares / np.float32(width) + eps)
+        for i in range(width):
+            put(x + 4 * i, one(x + 4 * i) * factor * one(weight + 4 * i))
+    half, sines = turned // 2, turns + 4 * turned
+    for i in range(half):
+        a, b = one(x + 4 * i), one(x + 4 * (i + half))
+        put(x + 4 * i, a * one(turns + 4 * i) - b * one(sines + 4 * i))
+        put(x + 4 * (i + half), b * one(turns + 4 * (i + half)) + a * one(sines + 4 * (i + half)))
+
+
+@jit
+def remember(form, x, place, width):  # type: ignore[no-untyped-def]
+    """A head's vector into the cache."""
+    for i in range(width):
+        if form == F32:
+            put(place + 4 * i, one(x + 4 * i))
+        elif form == BF16:
+            put_bf16(place + 2 * i, one(x + 4 * i))
+        else:
+            put_f16(place + 2 * i, one(x + 4 * i))
+
+
+@jit
+def heads(op, tid, team, batch):  # type: ignore[no-untyped-def]
+    """Queries, keys and values of a step: norms, positions, and keys and values into the cache."""
+    every = op.heads + 2 * op.kv_heads
+    size = 4 if op.form == F32 else 2
+    for item in range(tid, batch * every, team):
+        row, head = item // every, item % every
+        turns = op.turns + 8 * op.turned * row
+        base = row * op.src_stride
+        if head < op.heads:
+            x = op.src + base + 4 * op.width * head
+            turn_head(x, op.width, op.turned, turns, op.norm, op.norm_weight, op.eps)
+            continue
+        head -= op.heads
+        is_key = head < op.kv_heads
+        head = head if is_key else head - op.kv_heads
+        x = (op.other if is_key else op.dst) + base + 4 * op.width * head
+        if is_key:
+            turn_head(x, op.width, op.turned, turns, op.norm, op.norm_bias, op.eps)
+        place = (op.keys if is_key else op.values) + size * op.width * ((row * op.kv_heads + head) * op.capacity + op.length)
+        remember(op.form, x, place, op.width)
+
+
+def make_gather(read: Any, part: Any, size: int) -> Callable[..., Any]:
+    """The weighted sum of vectors of a form whose numbers take `size` bytes."""
+
+    @jit
+    def gather(weights, vectors, count, width, out):  # type: ignore[no-untyped-def]
+        """out (width) = the sum of weights[j] vectors[j]."""
+        step, d = size * width, 0
+        while d + 64 <= width:
+            a, b, c, e = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+            at = vectors + size * d
+            for j in range(count):
+                p = splat(one(weights + 4 * j))
+                a, b = fma(p, read(at), a), fma(p, read(at + 16 * size), b)
+                c, e = fma(p, read(at + 32 * size), c), fma(p, read(at + 48 * size), e)
+                at += step
+            store(out + 4 * d, a)
+            store(out + 4 * d + 64, b)
+            store(out + 4 * d + 128, c)
+            store(out + 4 * d + 192, e)
+            d += 64
+        while d < width:
+            a, n = splat(0.0), width - d
+            for j in range(count):
+                at = vectors + j * step + size * d
+                a = fma(splat(one(weights + 4 * j)), read(at) if n >= 16 else part(at, n), a)
+            store(out + 4 * d, a)
+            d += 16
+
+    return gather
+
+
+gather_f32 = make_gather(f32, f32_part, 4)
+gather_bf16 = make_gather(bf16, bf16_part, 2)
+gather_f16 = make_gather(f16, f16_part, 2)
+
+
+@jit
+def read_chunk(op, query, keys, values, count, scores, out):  # type: ignore[no-untyped-def]
+    """What one head reads at `count` positions: its largest score, the sum of the exponentials above it, the weighted vectors."""
+    step = (4 if op.form == F32 else 2) * op.width
+    for j in range(0, count, 4):
+        w = keys + j * step
+        w1, w2, w3 = w + min(1, count - j - 1) * step, w + min(2, count - j - 1) * step, w + min(3, count - j - 1) * step
+        store(scores + 4 * j, dot4(op.form, w, w1, w2, w3, query, 0, op.width, (0,)))
+    top, scale = splat(LEAST), splat(op.scale)
+    for j in range(0, count, 16):
+        score = mul(f32(scores + 4 * j), scale)
+        if op.cap > 0:
+            doubled = exp(mul(score, splat(2 / op.cap)))
+            score = mul(div(sub(doubled, splat(1.0)), add(doubled, splat(1.0))), splat(op.cap))
+        score = between(score, splat(LEAST), 0, count - j)
+        store(scores + 4 * j, score)
+        top = vmax(top, score)
+    best = largest(top)
+    whole = splat(0.0)
+    for j in range(0, count, 16):
+        weight = between(exp(sub(f32(scores + 4 * j), splat(best))), splat(0.0), 0, count - j)
+        store(scores + 4 * j, weight)
+        whole = add(weight, whole)
+    put(out, best)
+    put(out + 4, total(whole))
+    if op.form == F32:
+        gather_f32(scores, values, count, op.width, out + 64)
+    elif op.form == BF16:
+        gather_bf16(scores, values, count, op.width, out + 64)
+    else:
+        gather_f16(scores, values, count, op.width, out + 64)
+
+
+@jit
+def first_read(op, row):  # type: ignore[no-untyped-def]
+    """The first position that a row's new token reads."""
+    start = word(op.starts + 8 * row)
+    return max(start, op.length + 1 - op.window) if op.window else start
+
+
+@jit
+def partial_of(op, row, head, chunk):  # type: ignore[no-untyped-def]
+    """Where the result of a chunk stands."""
+    return op.partial + 4 * (16 + (op.width + 15) // 16 * 16) * ((row * op.heads + head) * op.chunks + chunk)
+
+
+@jit
+def attend(op, tid, team, batch, scores):  # type: ignore[no-untyped-def]
+    """All chunks of all rows and groups of heads, shared among the threads."""
+    size, group, item = (4 if op.form == F32 else 2) * op.width, op.heads // op.kv_heads, 0
+    for row in range(batch):
+        first = first_read(op, row)
+        for kv in range(op.kv_heads):
+            memory = size * (row * op.kv_heads + kv) * op.capacity
+            for chunk in range(first // CHUNK, op.length // CHUNK + 1):
+                item += 1
+                if item % team != tid:
+                    continue
+                begin, end = max(first, chunk * CHUNK), min(op.length + 1, (chunk + 1) * CHUNK)
+                for head in range(kv * group, (kv + 1) * group):
+                    query = op.src + row * op.src_stride + 4 * op.width * head
+                    out = partial_of(op, row, head, chunk)
+                    at = memory + size * begin
+                    read_chunk(op, query, op.keys + at, op.values + at, end - begin, scores, out)
+
+
+@jit
+def combine(op, tid, team, batch):  # type: ignore[no-untyped-def]
+    """What each head read, from its chunks."""
+    for item in range(tid, batch * op.heads, team):
+        row, head = item // op.heads, item % op.heads
+        first = first_read(op, row) // CHUNK
+        chunks = range(first, op.length // CHUNK + 1)
+        best, whole = np.float32(LEAST), np.float32(0)
+        for chunk in chunks:
+            best = max(best, one(partial_of(op, row, head, chunk)))
+        for chunk in chunks:
+            part = partial_of(op, row, head, chunk)
+            whole += np.exp(one(part) - best) * one(part + 4)
+        z = op.dst + row * op.dst_stride + 4 * op.width * head
+        for d in range(0, op.width, 16):
+            out = splat(0.0)
+            for chunk in chunks:
+                part = partial_of(op, row, head, chunk)
+                out = fma(f32(part + 64 + 4 * d), splat(np.exp(one(part) - best) / whole), out)
+            if d + 16 <= op.width:
+                store(z + 4 * d, out)
+            else:
+                box = partial_of(op, row, head, first) + 64 + 4 * d
+                store(box, out)
+                for i in range(op.width - d):
+                    put(z + 4 * (d + i), one(box + 4 * i))

@@ -1,0 +1,114 @@
+"""A model's decode step at work: what a plan needs to be told of one step, and the proof that it computes what the model does."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.kernels import crew, machine, pack
+from core.kernels.ops import CHUNK
+from core.kernels.plan import ROWS, Plan
+from core.modeling.cache import Cache
+
+EXACT, ROUNDED = 1e-3, 0.1  # how far logits may be from the plain path's, of the largest: in float32, and in half precision
+TABLE = 512  # positions whose turns are computed at once
+
+_crew = crew.Crew()
+
+
+class Decoder:
+    """The compiled step of one model, as it is now."""
+
+    def __init__(self, model: Any) -> None:
+        self.plan = Plan(model)
+        self.pace = crew.Pace(crew.cores())
+        self.proven = False
+        self.team = 0  # of the last step
+        self._scratch = np.zeros(self.pace.most * self.plan.scratch_size + 64, np.uint8)
+        self._partial = np.zeros(0, np.float32)
+        self._positions = np.zeros(0, np.int64)
+        self._tables: dict[str, np.ndarray] = {}
+        self._exact = model.dtype == torch.float32
+
+    # ------------------------------------------------------------------ one step
+
+    def fits(self, mask: torch.Tensor, cache: Cache) -> bool:
+        """Whether a step can be computed: padding stands on the left only, and the cache holds all tokens but the last."""
+        plan, (batch, length) = self.plan, mask.shape
+        if batch > ROWS or len(cache) != plan.layers or cache.get_seq_length() != length - 1:
+            return False
+        keys, values = cache[0]
+        if keys.dtype not in pack.PLAIN or keys.device.type != "cpu" or values.dtype != keys.dtype:
+            return False
+        if keys.shape != (batch, plan.kv_heads, length - 1, plan.head_dim) or values.shape != keys.shape:
+            return False
+        real = mask.numpy() != 0
+        counts = real.sum(1)
+        plan.starts[:batch] = length - counts
+        self._positions = counts - 1
+        return all(real[row, length - count :].all() for row, count in enumerate(counts))
+
+    def step(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """ids (batch, 1), mask (batch, tokens so far and this one), both of which `fits` has seen -> logits (batch, vocabulary) float32;
+        keys and values go into the cache."""
+        plan, (batch, length), positions = self.plan, mask.shape, self._positions
+        with torch.inference_mode():
+            trunk = model.base_model
+            x = trunk.embed(trunk.get_input_embeddings()(ids), torch.from_numpy(positions)[:, None])
+            torch.from_numpy(plan.h.memory)[:batch, : plan.width] = x[:, 0]
+            self._turn(positions)
+            self._tell_cache(cache, length - 1)
+            logits = torch.empty(batch, plan.vocabulary)
+        plan.ops["dst"][plan.outputs] = logits.data_ptr()
+        plan.ops["dst_stride"][plan.outputs] = 4 * plan.vocabulary
+        tile = machine.tile_for(batch)
+        wanted, began = self.pace.team(), time.perf_counter()
+        start = (self._scratch.ctypes.data + 63) // 64 * 64
+        self.team = _crew.step(machine.compiled(tile), wanted, plan.ops, batch, (0,) * tile, start, plan.scratch_size)
+        self.pace.took(wanted, time.perf_counter() - began)
+        return logits
+
+    def prove(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, str | None]:
+        """The first step, on both paths -> the plain path's logits, and in what the compiled step differs from them, if it does."""
+        past = cache.get_seq_length()
+        found = self.step(model, ids, mask, cache)
+        cache.trim(past)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, past:]
+        out = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1)
+        logits = out.logits[:, -1].float()
+        off, largest = (found - logits).abs().max().item(), max(1.0, logits.abs().max().item())
+        self.proven = off <= (EXACT if self._exact else ROUNDED) * largest
+        difference = f"the compiled step is {off:.2g} off the plain path, whose logits go to {largest:.2g}"
+        return logits, None if self.proven else difference
+
+    # ------------------------------------------------------------------ what a step is told
+
+    def _turn(self, positions: np.ndarray) -> None:
+        """Cosines and sines of the rows' positions, for each kind of layer."""
+        for kind, rope in self.plan.ropes.items():
+            turns = self.plan.turns[kind]
+            if not rope.steady:
+                cos, sin = rope(torch.from_numpy(positions)[:, None], torch.empty(0))
+                turns[: len(positions), 0], turns[: len(positions), 1] = cos[:, 0, 0].numpy(), sin[:, 0, 0].numpy()
+                continue
+            table = self._tables.get(kind)
+            if table is None or positions.max() >= len(table):
+                count = -(-int(positions.max() + 1) // TABLE) * TABLE * 2
+                cos, sin = rope(torch.arange(count)[None], torch.empty(0))
+                table = self._tables[kind] = np.stack([cos[0, 0].numpy(), sin[0, 0].numpy()], 1)
+            turns[: len(positions)] = table[positions]
+
+    def _tell_cache(self, cache: Cache, length: int) -> None:
+        """Where keys and values stand, now with room for this token."""
+        plan, memory = self.plan, cache.extend()
+        where, told = plan.reading, plan.ops
+        told["keys"][where] = [keys.data_ptr() for keys, _ in memory]
+        told["values"][where] = [values.data_ptr() for _, values in memory]
+        told["capacity"][where] = [keys.shape[2] for keys, _ in memory]
+        told["length"][where], told["form"][where] = length, pack.PLAIN[memory[0][0].dtype]
+        chunks = length // CHUNK + 1
+        size = ROWS * plan.heads * (16 + -(-plan.head_dim // 16) * 16)
+        if size * chunks > self._partial.size:
+            self._partial = np.zeros(size * 2 * chunks, np.float32)
+        told["partial"][where], told["chunks"][where] = self._partial.ctypes.data, self._partial.size // size

@@ -1,0 +1,139 @@
+"""When a compiled step computes a token, and who may ask."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+import torch
+from torch import nn
+
+from core.kernels import machine, pack
+from core.modeling.cache import Cache
+from core.modeling.taps import active
+
+logger = logging.getLogger(__name__)
+
+Step = Callable[[torch.Tensor], torch.Tensor]
+
+_allowed: ContextVar[bool] = ContextVar("kernels", default=True)
+
+
+@contextmanager
+def off() -> Iterator[None]:
+    """Plain PyTorch inside."""
+    token = _allowed.set(False)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+class _State:
+    """What is known of one model: its compiled step or the reason why there is none, and what it looked like then."""
+
+    def __init__(self) -> None:
+        self.looked: tuple[Any, ...] = ()
+        self.cache: Callable[[], Cache | None] = lambda: None
+        self.decoder: Any = None
+        self.reason: str | None = "it has not generated yet"
+
+
+_states: "WeakKeyDictionary[nn.Module, _State]" = WeakKeyDictionary()
+
+
+def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None:
+    """A function that computes the next token's logits of every row, or None where the plain path is to run: another device, gradients,
+    taps, hooks, training, too many rows, a model that is not Llama-like.
+
+    mask (batch, tokens) speaks of one token more than the cache holds. The function takes that token's ids (batch, 1), puts its keys
+    and values into the cache and returns (batch, vocabulary) float32.
+    """
+    if not _allowed.get() or cache is None or not len(cache) or cache.cross or machine.reason_against():
+        return None
+    if torch.is_grad_enabled() or active() or model.training:
+        return None
+    state = _states.setdefault(model, _State())
+    if state.cache() is not cache:  # a generation begins: has anything changed?
+        _look(model, state)
+        state.cache = ref(cache)
+    decoder = state.decoder
+    if decoder is None or not decoder.fits(mask, cache):
+        return None
+
+    def step(ids: torch.Tensor) -> torch.Tensor:
+        if decoder.proven:
+            return decoder.step(model, ids, mask, cache)
+        logits, difference = decoder.prove(model, ids, mask, cache)
+        if difference is not None:
+            state.decoder, state.reason = None, difference
+            logger.warning("%s: %s", type(model).__name__, describe(model))
+        return logits
+
+    return step
+
+
+def _look(model: Any, state: _State) -> None:
+    looks = _looks(model)
+    if looks == state.looked:
+        return
+    state.looked, state.decoder, state.reason = looks, None, _against(model)
+    if state.reason is not None:
+        return
+    from core.kernels.decode import Decoder
+    from core.kernels.plan import Unfit
+
+    try:
+        state.decoder = Decoder(model)
+    except Unfit as reason:
+        state.reason = str(reason)
+    except AttributeError as error:  # parts under other names
+        state.reason = f"it has other parts ({error})"
+    logger.info("%s: %s", type(model).__name__, describe(model))
+
+
+def _looks(model: nn.Module) -> tuple[Any, ...]:
+    """What must stay as it is for a compiled step to hold: modules, adapters in use, every tensor's place and the writes to it."""
+    found: list[Any] = []
+    for module in model.modules():
+        adapters = (
+            (tuple(getattr(module, "active", ())), tuple(getattr(module, "merged", ()))) if hasattr(module, "active") else ()
+        )
+        found.append((id(module), module.training, bool(module._forward_hooks or module._forward_pre_hooks), adapters))
+        tensors = [*module._parameters.values(), *module._buffers.values()]
+        found += [(tensor.data_ptr(), pack.version(tensor)) for tensor in tensors if tensor is not None]
+    return tuple(found)
+
+
+def _against(model: nn.Module) -> str | None:
+    """Why this model, as it is, is left to the plain path, as far as one sees from outside."""
+    for module in model.modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            return "hooks are set on it"
+        if module.training:
+            return "it is in training mode"
+    if any(tensor.device.type != "cpu" for tensor in model.parameters()):
+        return "it is not on the CPU"
+    return None
+
+
+def describe(model: Any) -> str:
+    """One line: which path computes this model's next tokens, and why."""
+    if reason := machine.reason_against():
+        return f"plain PyTorch: {reason}"
+    state = _states.get(model) or _State()
+    if state.decoder is None:
+        return f"plain PyTorch: {state.reason}"
+    forms = ("fp32", "bf16", "fp16", "Q4_0", "Q4_1", "Q8_0")
+    weights = ", ".join(forms[form] for form in sorted(state.decoder.plan.forms))
+    threads = state.decoder.team or state.decoder.pace.most
+    return f"compiled step: {weights} weights, float32 sums, {threads} thread{'s' * (threads > 1)}"
+
+
+def warm_up(rows: int = 1) -> str | None:
+    """Compile what `rows` rows need, if that was never done on this machine; None, or why it cannot be."""
+    if (reason := machine.reason_against()) is None:
+        machine.compiled(machine.tile_for(rows))
+    return reason

@@ -1,0 +1,193 @@
+"""Compiled decode steps against the plain path, which the other parity tests hold against the reference."""
+
+import copy
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from rows import ALL_ROWS
+from rows.decoders import LLAMA
+from support import Row, close, randomise
+
+import core
+from core import kernels
+from core.checkpoints.blocks import quantize as quantize_matrix
+from core.generation.step import decode_step
+from core.modeling.cache import Cache
+from core.modeling.model import put_module
+from core.modeling.quantization import plain_state
+from core.modeling.quantized import QuantizedLinear
+from core.models.llama import LlamaModel
+from core.peft import LoraConfig, PeftModel
+
+pytestmark = pytest.mark.skipif(kernels.reason_against() is not None, reason=str(kernels.reason_against()))
+
+
+def make(row: Row, dtype: torch.dtype = torch.float32) -> Any:
+    """A random model of a row."""
+    config = core.AutoConfig.for_model(row.model_type, **row.values)
+    return randomise(core.AutoModelForCausalLM.from_config(config)).to(dtype).eval()
+
+
+def served(row: Row) -> bool:
+    """Whether the row is one of LLaMA's relatives with a head; Mixtral's layers choose experts."""
+    trunk = getattr(getattr(core, row.class_name), "trunk", object)
+    return row.head == "CausalLM" and issubclass(trunk, LlamaModel) and row.model_type != "mixtral"
+
+
+SERVED = [row for row in ALL_ROWS if served(row)]
+
+
+def texts(batch: int, length: int, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random ids and a mask, each row but the first padded on the left by another number of tokens."""
+    torch.manual_seed(batch)
+    mask = torch.ones(batch, length, dtype=torch.long)
+    for row in range(1, batch):
+        mask[row, : row % 4] = 0
+    return torch.randint(5, vocabulary, (batch, length)), mask
+
+
+@torch.inference_mode()
+def logits_of(model: Any, ids: torch.Tensor, mask: torch.Tensor, prompt: int) -> list[torch.Tensor]:
+    """The logits after each token from the prompt's last on, as the decode loop computes them."""
+    cache = Cache()
+    return [decode_step(model, ids[:, :end], mask[:, :end], cache) for end in range(prompt, ids.shape[1] + 1)]
+
+
+def compare(model: Any, batch: int, length: int = 14, prompt: int = 6, check: Callable[..., None] = close) -> None:
+    """Both paths over one text, then the compiled one again: its first step of all is computed on both."""
+    ids, mask = texts(batch, length, model.config.vocab_size)
+    with kernels.off():
+        expected = logits_of(model, ids, mask, prompt)
+    for _ in range(2):
+        found = logits_of(model, ids, mask, prompt)
+    assert kernels.describe(model).startswith("compiled step"), kernels.describe(model)
+    for ours, plain in zip(found, expected, strict=True):
+        check(ours, plain)
+
+
+@pytest.mark.parametrize("row", SERVED, ids=str)
+def test_every_decoder(row: Row) -> None:
+    """Sizes that divide by nothing, grouped heads, biases, norms, windows, rotations, tied and untied; one row and several."""
+    model = make(row)
+    for batch in (1, 3):
+        compare(model, batch)
+
+
+SIZES: dict[str, Any] = LLAMA | {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "head_dim": 24,
+    "vocab_size": 117,
+}
+
+
+@pytest.mark.parametrize("form", ["float32", "bfloat16", "float16", "int4", "int8"])
+def test_every_form_of_weights(form: str) -> None:
+    """1, 3, 8 and 16 rows; the plain path has the same numbers in float32."""
+    model = make(Row("llama", "CausalLM", form, SIZES | {"attention_bias": True}))
+    if form.startswith("int"):
+        model = quantize(model, form)
+        plain = unpacked(model)
+    else:
+        model = model.to(getattr(torch, form))
+        plain = copy.deepcopy(model).float()
+    logits_of(model, *texts(2, 8, 117), prompt=6)  # the first step, on both paths
+    for batch in (1, 3, 8, 16):
+        ids, mask = texts(batch, 12, 117)
+        with kernels.off():
+            expected = logits_of(plain, ids, mask, 6)
+        for ours, theirs in zip(logits_after(model, plain, ids, mask, 6), expected[1:], strict=True):
+            close(ours, theirs)
+    assert kernels.describe(model).startswith("compiled step")
+
+
+@torch.inference_mode()
+def logits_after(model: Any, prefill: Any, ids: torch.Tensor, mask: torch.Tensor, prompt: int) -> list[torch.Tensor]:
+    """As `logits_of`, by compiled steps alone, the prompt read by another model."""
+    cache, found = Cache(), []
+    decode_step(prefill, ids[:, :prompt], mask[:, :prompt], cache)
+    for end in range(prompt + 1, ids.shape[1] + 1):
+        step = kernels.step_for(model, mask[:, :end], cache)
+        assert step is not None, kernels.describe(model)
+        found.append(step(ids[:, end - 1 : end]))
+    return found
+
+
+def quantize(model: Any, form: str) -> Any:
+    """The model saved and loaded with its matrices in blocks."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return type(model).from_pretrained(folder, quantization=form)
+
+
+def unpacked(model: Any) -> Any:
+    """The same numbers in float32."""
+    plain = type(model)(model.config).eval()
+    plain.load_state_dict(plain_state(model))
+    return plain
+
+
+def test_q4_0_and_rows_that_fill_no_group() -> None:
+    """The third form of blocks, which only files have; 117 and 24 · 2 outputs."""
+    model = make(Row("llama", "CausalLM", "q4_0", SIZES))
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, torch.nn.Linear) and name != "lm_head":
+            put_module(model, name, QuantizedLinear(quantize_matrix(layer.weight, "q4_0")).eval())
+    for batch in (1, 5):
+        compare(model, batch)
+    assert "Q4_0" in kernels.describe(model)
+
+
+@pytest.mark.parametrize(("dtype", "step"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
+@torch.inference_mode()
+def test_half_precision_in_the_cache(dtype: torch.dtype, step: float) -> None:
+    """One token over keys and values in half precision: read as they are, and the new ones rounded to the nearest."""
+    model = make(Row("llama", "CausalLM", "half", SIZES))
+    (ids, mask), first = texts(3, 14, 117), Cache()
+    logits_of(model, ids, mask, 6)
+    decode_step(model, ids[:, :-1], mask[:, :-1], first)
+    half = Cache.of([(k.to(dtype), v.to(dtype)) for k, v in first])  # type: ignore[misc]
+    exact = Cache.of([(k.float(), v.float()) for k, v in half])  # type: ignore[misc]
+    with kernels.off():
+        expected = decode_step(model, ids, mask, exact)
+    compiled = kernels.step_for(model, mask, half)
+    assert compiled is not None
+    off = (compiled(ids[:, -1:]) - expected).abs().max() / expected.abs().max()
+    assert off < 8 * step
+    for ours, theirs in zip(half[0], exact[0], strict=True):
+        assert (ours[:, :, :-1] == theirs[:, :, :-1]).all()
+        close(ours[:, :, -1].float(), theirs[:, :, -1].to(dtype).float())
+
+
+def test_long_texts_cross_chunks_and_windows() -> None:
+    """Positions are read in chunks of 128; a window's edge lies within one, on its edge, and before the text."""
+    for window, length in ((None, 300), (130, 300), (128, 390)):
+        model = make(Row("mistral", "CausalLM", "long", SIZES | {"sliding_window": window, "max_position_embeddings": 512}))
+        for batch in (1, 2):
+            compare(model, batch, length, length - 20)
+            assert kernels.describe(model).startswith("compiled step")
+    compare(model, 1, 131, 120)
+
+
+def test_adapters_are_added_without_merging() -> None:
+    """Low-rank additions of one adapter, of another, of none, and merged."""
+    model = make(Row("llama", "CausalLM", "adapted", SIZES))
+    adapted = PeftModel(model, LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "o_proj", "gate_proj", "down_proj"]))
+    adapted.add_adapter("other", LoraConfig(r=8, lora_alpha=4, target_modules="all-linear"))
+    randomise(adapted)
+    seen = []
+    for name in ("default", "other"):
+        adapted.set_adapter(name)
+        adapted.eval()
+        compare(model, 3)
+        seen.append(logits_of(model, *texts(1, 8, 117), 6)[-1])
+    with adapted.disable_adapter():
+        compare(model, 1)
+        seen.append(logits_of(model, *texts(1, 8, 117), 6)[-1])
+    adapted.merge_adapter()
+    compare(model, 1)
+    assert not torch.allclose(seen[0], seen[1], atol=1e-2) and not torch.allclose(seen[0], seen[2], atol=1e-2)
