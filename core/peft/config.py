@@ -25,8 +25,8 @@ class TaskType(StrEnum):
 
 def knob(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
     """A field with what a person is told of it, and its range."""
-    values = {"metadata": {"help": help, "min": low, "max": high}}
-    return field(default_factory=default, **values) if callable(default) else field(default=default, **values)
+    told = {"help": help, "min": low, "max": high}
+    return field(default_factory=default, metadata=told) if callable(default) else field(default=default, metadata=told)
 
 
 @dataclass

@@ -53,12 +53,22 @@ class Adapted(nn.Module):
         """Whether this adapter stands beside this layer."""
         return any(name in getattr(self, store) for store in self.stores)
 
+    def add(self, name: str, config: Any, where: str) -> None:
+        """A new adapter of this name; `where` is the layer's own name in the model."""
+        raise NotImplementedError
+
     def delete(self, name: str) -> None:
         """Forget an adapter."""
         for store in self.stores:
             if name in (entries := getattr(self, store)):
                 del entries[name]
         self.active = [own for own in self.active if own != name]
+
+    def parameters_of(self, name: str) -> Iterator[nn.Parameter]:
+        """An adapter's parameters."""
+        for store in self.stores:
+            if name in (entries := getattr(self, store)):
+                yield from [entries[name]] if isinstance(entries[name], nn.Parameter) else entries[name].parameters()
 
     def tensors(self, name: str) -> Iterator[tuple[str, torch.Tensor]]:
         """An adapter's tensors under the names they have in its file, relative to this layer."""
@@ -97,10 +107,6 @@ class AdapterLayer(Adapted):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("base_layer"), name)
-
-    def add(self, name: str, config: Any, where: str) -> None:
-        """A new adapter of this name; `where` is the layer's own name in the model."""
-        raise NotImplementedError
 
     def before(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """What the layer reads under an adapter."""

@@ -141,7 +141,7 @@ class LoraLinear(LoraLayer):
         low = F.linear(x, a) if x.dtype == a.dtype else _Project.apply(x, a)
         factor = self._magnitude(name)
         if factor is not None:
-            bias = self.base_layer.bias
+            bias: Any = self.base_layer.bias
             base = F.linear(x, self.matrix()) if dropped else out if bias is None else out - bias
             return out + ((factor - 1) * base + factor * F.linear(low * self.scaling[name], b)).to(out.dtype)
         if low.dtype == out.dtype:  # product, scale and sum in one pass

@@ -90,7 +90,7 @@ class PeftModel(Prompted, nn.Module):
         names = [adapter_name] if isinstance(adapter_name, str) else list(adapter_name)
         for name in names:
             self._check(name)
-        if not names or (len(names) > 1 and self.active_peft_config.is_prompt_learning):
+        if not names or (len(names) > 1 and self.peft_config[names[0]].is_prompt_learning):
             raise AdapterError("Name one adapter at least, and of prompts only one.")
         self.unmerge_adapter()
         self.active_adapter, self.active_adapters = names[0], names
@@ -150,7 +150,7 @@ class PeftModel(Prompted, nn.Module):
     def _owned(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name in self.peft_config:
             for layer in self._adapted:
-                yield from ((name, tensor) for _, tensor in layer.tensors(name) if isinstance(tensor, nn.Parameter))
+                yield from ((name, parameter) for parameter in layer.parameters_of(name))
             if name in self.prompt_encoder:
                 yield from ((name, parameter) for parameter in self.prompt_encoder[name].parameters())
 
@@ -229,11 +229,21 @@ class PeftModel(Prompted, nn.Module):
             )
         if self.active_peft_config.is_prompt_learning:
             raise AdapterError("A prompt cannot be merged: it is read, not added to weights.")
+        self._untie()
         for layer in self._adapted:
             for name in self.active_adapters if adapter_names is None else adapter_names:
                 if isinstance(layer, AdapterLayer) and layer.has(name) and name not in layer.merged:
                     layer.merge(name)
                     layer.merged.append(name)
+
+    def _untie(self) -> None:
+        """A table that gives the logits too must not carry there what an adapter adds to it as a table, or the other way round."""
+        model = self.get_base_model()
+        layers = [model.get_input_embeddings() if model.embeddings_name else None, model.get_output_embeddings()]
+        table, output = (getattr(layer, "base_layer", layer) for layer in layers)
+        if any(isinstance(layer, AdapterLayer) for layer in layers) and getattr(output, "weight", None) is table.weight:
+            table.weight = nn.Parameter(table.weight.clone(), False)
+            model.config.tie_word_embeddings = False
 
     def unmerge_adapter(self) -> None:
         """Take them out again."""
@@ -265,8 +275,8 @@ class PeftModel(Prompted, nn.Module):
     def get_nb_trainable_parameters(self) -> tuple[int, int]:
         """Trained numbers, all numbers; those of quantised layers count as many as they stand for."""
         counts = [(p.numel(), p.requires_grad) for p in self.parameters()]
-        blocks = sum(module.count for module in self.modules() if isinstance(module, Quantized))
-        return sum(n for n, trained in counts if trained), sum(n for n, _ in counts) + blocks
+        blocks = {module.blocks.data_ptr(): module.count for module in self.modules() if isinstance(module, Quantized)}
+        return sum(n for n, trained in counts if trained), sum(n for n, _ in counts) + sum(blocks.values())
 
     def print_trainable_parameters(self) -> None:
         """One line: how many numbers are trained."""

@@ -4,7 +4,7 @@ makes them by a small network, prefix tuning (Li & Liang 2021) is keys and value
 A file holds what the vectors have become (`prompt_embeddings`), not the network behind them: loaded, they are a plain table.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -53,6 +53,7 @@ class PromptLearningConfig(PeftConfig):
     num_layers: int | None = knob(None, "Layers of the model.")
 
     is_prompt_learning: ClassVar[bool] = True
+    sized: ClassVar[tuple[str, ...]] = ("token_dim",)  # what must be as the model has it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,11 +80,20 @@ class PromptLearningConfig(PeftConfig):
     def make_encoder(self, model: PreTrainedModel) -> PromptEncoder:
         """The table, with its network where the prompt is trained."""
         self.prepare(model)
+        self._check(model)
         encoder = PromptEncoder(*self.sizes(), {} if self.inference_mode else self.networks())
         with torch.no_grad():
             if not self.inference_mode:
                 self.start(encoder, model)
         return encoder.to(model.device)
+
+    def _check(self, model: PreTrainedModel) -> None:
+        own = replace(self, **dict.fromkeys(self.sized))
+        own.prepare(model)
+        for name in self.sized:
+            if getattr(self, name) != getattr(own, name):
+                told = f"a model with {name}={getattr(self, name)}, {type(model).__name__} has {getattr(own, name)}"
+                raise AdapterError(f"The prompt does not fit: it is for {told}.")
 
     def sizes(self) -> tuple[int, int]:
         """Rows and width of the table that is kept."""
@@ -165,6 +175,8 @@ class PrefixTuningConfig(PromptLearningConfig, method="PREFIX_TUNING"):
     prefix_projection: bool = knob(False, "Make them by a two-layer network while training.")
     init_weights: str | None = knob(None, "'zero' starts with values that add nothing.")
 
+    sized: ClassVar[tuple[str, ...]] = ("token_dim", "num_layers", "num_attention_heads")
+
     def prepare(self, model: PreTrainedModel) -> None:
         """With grouped queries the width is that of the keys."""
         fresh = self.num_layers is None or self.token_dim is None
@@ -194,7 +206,7 @@ class PrefixTuningConfig(PromptLearningConfig, method="PREFIX_TUNING"):
     def start(self, encoder: PromptEncoder, model: PreTrainedModel) -> None:
         """Random, or zero."""
         if self.init_weights == "zero":
-            last: Any = encoder.get_submodule("transform")[-1] if encoder.steps else encoder.embedding
+            last: Any = encoder.get_submodule("transform.2") if encoder.steps else encoder.embedding
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
 

@@ -9,7 +9,7 @@ from core.modeling.cache import Cache
 from core.modeling.encoder import Encoder
 from core.modeling.model import PreTrainedModel
 from core.modeling.seq2seq import Seq2Seq
-from core.modeling.taps import Replace, Taps, tapped
+from core.modeling.taps import Place, Replace, Taps, tapped
 
 Given = dict[str, Any]
 
@@ -87,13 +87,15 @@ class Prompted:
                 raise AdapterError("A prompt needs input_ids or inputs_embeds to stand before.")
             vectors = model.get_input_embeddings()(ids)
         given = self._longer(given, count)
+        if isinstance(cache := given.get("past_key_values"), Cache):
+            cache.virtual = count
         prompt = self.get_prompt(vectors.shape[0])[:, :count]
         given["inputs_embeds"] = torch.cat([prompt.to(vectors.dtype), vectors], 1)
         for name, value in (("token_type_ids", 0), ("labels", -100)):
-            tensor = given.get(name)
-            by_token = tensor is not None and tensor.dim() == 2 and tensor.shape[1] == vectors.shape[1]
-            if by_token and not (name == "labels" and isinstance(model, Seq2Seq)):
-                given[name] = torch.cat([tensor.new_full((len(tensor), count), value), tensor], 1)
+            tensor: Any = given.get(name)
+            if tensor is None or tensor.shape != vectors.shape[:2] or (name == "labels" and isinstance(model, Seq2Seq)):
+                continue  # not one for each token of this text
+            given[name] = torch.cat([tensor.new_full((len(tensor), count), value), tensor], 1)
         if (positions := given.get("position_ids")) is not None:
             own = torch.arange(count, device=positions.device).expand(len(positions), -1)
             given["position_ids"] = torch.cat([own, positions], 1)
@@ -119,6 +121,8 @@ class Prompted:
             return given, []
         pairs = self._pairs(_batch(given))
         if not isinstance(model.base_model, Encoder) or getattr(model.config, "is_decoder", False):
+            if model.is_gradient_checkpointing and model.training:
+                raise AdapterError("A prefix stands in the cache, which gradient checkpointing does without: turn that off.")
             cache = given.get("past_key_values")
             cache = cache if isinstance(cache, Cache) else Cache()
             for layer, (keys, values) in enumerate(pairs):
@@ -133,14 +137,17 @@ class Prompted:
         parts = (
             self.get_prompt(batch).unflatten(-1, (2 * config.num_layers, config.num_attention_heads, -1)).permute(2, 0, 3, 1, 4)
         )
-        return [(parts[2 * layer], parts[2 * layer + 1]) for layer in range(config.num_layers)]
+        pairs = [(parts[2 * layer], parts[2 * layer + 1]) for layer in range(config.num_layers)]
+        # for an encoder-decoder the reference lays the pairs out twice and gives each layer every second one: so do its files
+        step = config.num_transformer_submodules
+        return [pairs[step * layer % len(pairs)] for layer in range(len(pairs))]
 
     @staticmethod
     def _tapped_prefix(given: Given, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[Given, list[Taps]]:
         """An encoder has no cache: its keys and values get longer where they pass the taps."""
         if (mask := given.get("attention_mask")) is not None:
             given["attention_mask"] = mask[:, None, None] != 0
-        text = given.get("input_ids") if given.get("input_ids") is not None else given["inputs_embeds"]
+        text: Any = given.get("input_ids") if given.get("input_ids") is not None else given["inputs_embeds"]
         if given.get("position_ids") is None:
             count = pairs[0][0].shape[2]
             given["position_ids"] = torch.arange(count, count + text.shape[1], device=text.device)[None]
@@ -148,7 +155,9 @@ class Prompted:
         def before(prefix: torch.Tensor) -> Replace:
             return lambda own: torch.cat([prefix, own], 2)
 
-        replace = {(name, layer): before(part) for layer, pair in enumerate(pairs) for name, part in zip("kv", pair, strict=True)}
+        replace: dict[Place, Replace] = {
+            (name, layer): before(part) for layer, pair in enumerate(pairs) for name, part in zip("kv", pair, strict=True)
+        }
         return given, [Taps(replace=replace)]
 
 

