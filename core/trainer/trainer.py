@@ -21,7 +21,7 @@ from core.trainer import checkpoints, evaluation, loaders
 from core.trainer.arguments import TrainingArguments
 from core.trainer.callbacks import CallbackHandler, TrainerControl, TrainerState, metric_name, usual_callbacks
 from core.trainer.collators import DataCollatorWithPadding, default_data_collator
-from core.trainer.distributed import join, local_rank, total, wait, world
+from core.trainer.distributed import agreed, join, local_rank, total, wait, world
 from core.trainer.failures import as_sentence
 from core.trainer.optimizers import make_optimizer
 from core.trainer.packing import PackedCollator
@@ -317,6 +317,7 @@ class Trainer:
             state.epoch = metrics["epoch"] = epoch + self._position[1] / of
             self._loss_since += metrics["loss"]
             self.tell("on_step_end", metrics=metrics)
+            self.control = TrainerControl(**agreed(asdict(self.control)))  # what one process is asked for, all do
             self._answer(metrics)
             if self.control.should_epoch_stop or self.control.should_training_stop:
                 break
