@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from core.errors import TrainingError
+from core.trainer.distributed import world
 
 logger = logging.getLogger(__name__)
 EVENTS = (
@@ -268,7 +269,8 @@ def metric_name(args: Any) -> str:
 
 def usual_callbacks(args: Any) -> list[TrainerCallback]:
     """When to log, evaluate and save; the bar where there is a terminal and nobody said no; where figures go."""
-    bar = sys.stderr.isatty() if args.disable_tqdm is None else not args.disable_tqdm
     from core.trainer.reporting import reporters
 
-    return [FlowCallback(), *([ProgressCallback()] if bar else []), *reporters(args)]
+    bar = sys.stderr.isatty() if args.disable_tqdm is None else not args.disable_tqdm
+    shown = [*([ProgressCallback()] if bar else []), *reporters(args)]
+    return [FlowCallback(), *(shown if world()[0] == 0 else [])]

@@ -234,7 +234,9 @@ def _begin(target: str, overrides: list[str]) -> tuple[Store, str]:
     if Path(target).suffix not in (".yaml", ".yml"):
         if overrides:
             raise TrainingError("A run goes on as it was begun: its settings cannot be changed.")
-        return store, store.run(target)["id"]
+        run = store.run(target)["id"]
+        distributed.join(read(runs_dir() / run / "config.yaml").arguments("."))
+        return store, run
     config = override(read(target), overrides)
     args = config.arguments(".")
     if config.dataset and Path(config.dataset).expanduser().exists():

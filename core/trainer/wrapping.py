@@ -19,5 +19,4 @@ def wrapped(model: nn.Module, args: Any) -> nn.Module:
         model,
         device_ids=[device.index] if device.type == "cuda" else None,
         find_unused_parameters=bool(args.ddp_find_unused_parameters),
-        broadcast_buffers=False,
     )

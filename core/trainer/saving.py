@@ -1,0 +1,101 @@
+"""Checkpoints: what a training writes, and how it goes on from there."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import TrainingError
+from core.trainer import checkpoints
+from core.trainer.distributed import wait, world
+from core.trainer.parts import Shared
+
+
+class Saving(Shared):
+    """The part of a Trainer that writes and reads checkpoints."""
+
+    _order: list[int] | None
+    _position: tuple[int, int]
+    _loss_since: float
+    _last_logged: int
+
+    def save_checkpoint(self) -> None:
+        """All that the next step depends on, into output_dir/checkpoint-STEP. Raises TrainingError where it cannot be written."""
+        args, state = self.args, self.state
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.best_global_step is not None:
+            best = folder.with_name(f"checkpoint-{state.best_global_step}")
+            state.best_model_checkpoint = str(best) if best.is_dir() or best == folder else state.best_model_checkpoint
+        state.stateful_callbacks = self.callback_handler.states()
+        order = None if self._order is None else torch.tensor(self._order)
+        place = {"position": self._position, "order": order, "loss_since": self._loss_since, "last_logged": self._last_logged}
+        parts: dict[str, Any] = {}
+        if not args.save_only_model:
+            parts = {
+                "optimizer.pt": self.optimizer.state_dict(),  # type: ignore[union-attr]
+                "scheduler.pt": self.lr_scheduler.state_dict(),  # type: ignore[union-attr]
+                **({"scaler.pt": self.scaler.state_dict()} if args.fp16 else {}),
+                checkpoints.own_file(world()[0]): {**checkpoints.random_states(), **place},
+            }
+        documents = {"trainer_state.json": asdict(state), "training_args.json": args.to_dict()}
+        checkpoints.save_checkpoint(folder, parts, documents, self._write_model)
+        if self.is_world_process_zero():
+            checkpoints.keep_newest(Path(args.output_dir), args.save_total_limit, state.best_model_checkpoint)
+        wait()
+        self.tell("on_save", folder=folder)
+
+    def _keep_before_failure(self) -> None:
+        """A checkpoint of the last good step, where none is there yet."""
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.save_strategy != "no" and self.state.global_step and not folder.is_dir():
+            self.save_checkpoint()
+
+    def _resume(self, source: bool | str | Path | None) -> tuple[int, list[int] | None, int]:
+        """The epoch, its order and how many of its batches are done."""
+        source = {"true": True, "false": False}.get(str(source).lower(), source)
+        if not source:
+            return 0, None, 0
+        folder = checkpoints.last_checkpoint(Path(self.args.output_dir)) if source is True else Path(str(source))
+        if folder is None or not folder.is_dir():
+            raise TrainingError(f"There is no checkpoint to resume from in {self.args.output_dir if folder is None else folder}.")
+        checkpoints.load_weights(self.model, folder)
+        self.optimizer.load_state_dict(checkpoints.load_part(folder, "optimizer.pt"))  # type: ignore[union-attr]
+        self.lr_scheduler.load_state_dict(checkpoints.load_part(folder, "scheduler.pt"))  # type: ignore[union-attr]
+        if self.args.fp16:
+            self.scaler.load_state_dict(checkpoints.load_part(folder, "scaler.pt"))
+        ends = self.state.max_steps, self.state.num_train_epochs
+        self.state.take(checkpoints.load_document(folder, "trainer_state.json"))
+        self.state.max_steps, self.state.num_train_epochs = ends
+        self.callback_handler.take(self.state.stateful_callbacks)
+        states = checkpoints.load_part(folder, checkpoints.own_file(world()[0]))
+        checkpoints.restore(states)
+        (epoch, done), order = states["position"], states["order"]
+        self._loss_since, self._last_logged = states["loss_since"], states["last_logged"]
+        if self.args.ignore_data_skip:
+            return epoch, None, 0
+        return epoch, None if order is None else order.tolist(), done
+
+    def save_model(self, output_dir: str | Path | None = None, _internal_call: bool = False) -> None:
+        """Weights or adapter, and the tokenizer, into output_dir."""
+        if self.is_world_process_zero():
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._write_model(folder)
+        wait()
+
+    def _write_model(self, folder: Path) -> None:
+        if hasattr(self.model, "save_pretrained"):
+            self.model.save_pretrained(folder)
+        else:
+            torch.save(self.model.state_dict(), folder / "pytorch_model.bin")
+        if hasattr(self.processing_class, "save_pretrained"):
+            self.processing_class.save_pretrained(folder)
+
+    def save_state(self) -> None:
+        """trainer_state.json into output_dir."""
+        if self.is_world_process_zero():
+            Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
+            path = Path(self.args.output_dir) / "trainer_state.json"
+            path.write_text(json.dumps(asdict(self.state), indent=1), encoding="utf-8")
