@@ -1,5 +1,6 @@
 """What is said in a recording."""
 
+import logging
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,8 @@ from core.pipelines.transcript import Chunk, assemble
 from core.processing import load_audio
 from core.tokenization.languages import WHISPER
 
+logger = logging.getLogger(__name__)
+LONGEST, CHUNK = 60, 30  # seconds that a model of CTC hears as a whole; chunks of what is longer
 SILENCE = 1e-3  # a recording nowhere louder than this, of 1, is silent: 60 dB below full scale
 
 
@@ -79,6 +82,9 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
         clip = load_audio(item, self.rate)
         if np.abs(clip).max() <= SILENCE:
             return []
+        if not self.writes and not options["chunk_length_s"] and len(clip) > LONGEST * self.rate:
+            logger.warning("The recording is long: it is heard in chunks of %d seconds (chunk_length_s).", CHUNK)
+            options = {**options, "chunk_length_s": CHUNK}
         if not options["chunk_length_s"]:
             return [self._piece(clip, None)]
         return [self._piece(part, stride) for part, stride in self._chunks(clip, options)]

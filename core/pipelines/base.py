@@ -257,7 +257,8 @@ class Pipeline:
     @property
     def most_tokens(self) -> int:
         """How many tokens the model reads of a text, special ones included."""
-        places = getattr(self.model.config, "max_position_embeddings", None)
+        config = self.model.config
+        places = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
         table = next((m for name, m in self.model.named_modules() if name.endswith("embeddings.position_embeddings")), None)
         if places and (padding := getattr(table, "padding_idx", None)) is not None:
             places -= padding + 1  # positions are counted from the padding's on
