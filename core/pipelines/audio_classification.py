@@ -3,8 +3,8 @@
 from typing import Any
 
 from core.pipelines.audio import AudioPipeline
-from core.pipelines.base import Piece
 from core.pipelines.options import FUNCTION, Option
+from core.pipelines.pieces import Piece
 from core.pipelines.scores import ranked, score
 from core.processing import load_audio
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import torch
 from core.errors import ConfigError
 from core.modeling.seq2seq import Seq2Seq
 from core.pipelines.audio import AudioPipeline
-from core.pipelines.base import Piece, is_stream
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece, Stopped, is_stream
 from core.pipelines.text2text_generation import stop_rule
 from core.pipelines.transcript import Chunk, assemble
 from core.processing import load_audio
@@ -144,6 +144,7 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
             return_timestamps=wanted is not None and bool(wanted),
             return_token_timestamps=wanted == "word",
             return_segments=True,
+            monitor_progress=lambda frames: _go_on(options["cancelled"]),
             **values,
         )
         chunks = []
@@ -185,3 +186,9 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
         step = self.ratio / self.rate
         spans = [(part[wanted], part["start_offset"] * step, part["end_offset"] * step) for part in found[f"{wanted}_offsets"]]
         return {"text": found["text"], "chunks": [{"text": text, "timestamp": (start, end)} for text, start, end in spans]}
+
+
+def _go_on(cancelled: Callable[[], bool] | None) -> None:
+    """Raise Stopped where the recording is not to be heard to its end."""
+    if cancelled is not None and cancelled():
+        raise Stopped

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from core.errors import ConfigError, DataError
-from core.pipelines.base import Piece, Pipeline, is_stream, row_of
+from core.pipelines.base import Pipeline, row_of
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece, is_stream
 
 FAR = -10000.0  # the logit of a place where no answer can be
 

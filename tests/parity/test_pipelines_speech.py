@@ -75,6 +75,17 @@ def test_random_whisper(whispers: tuple[Any, Any], seconds: float, chunks: dict,
             same(ours(wave, **options), reference(wave, **options), str((seed, more)))
 
 
+def test_a_long_recording_is_stopped_between_windows(whispers: tuple[Any, Any]) -> None:
+    asked: list[bool] = []
+
+    def cancelled() -> bool:
+        asked.append(len(asked) >= 2)
+        return asked[-1]
+
+    assert list(whispers[1].run([clip(9)], max_new_tokens=1, cancelled=cancelled)) == []
+    assert asked == [False, False, True, True]  # before the batch and the first window, at its step, before the second window
+
+
 def test_real_speech(
     clips: dict[str, Path],
     whisper_tiny: Path,
@@ -105,3 +116,16 @@ def test_real_speech(
     chunks = {"chunk_length_s": 14, "return_timestamps": True, "generate_kwargs": generate}
     same(ours(long, batch_size=3, **chunks), reference(long, **chunks))
     same(ours(str(clips["0930"])), reference(waves[2], generate_kwargs=generate))
+
+
+@pytest.mark.soak
+def test_half_an_hour(clips: dict[str, Path], whisper_tiny: Path) -> None:
+    """Every sentence again and again: none is lost, and none is made up for half an hour of silence."""
+    listen = core.pipeline("automatic-speech-recognition", model=whisper_tiny)
+    waves = np.concatenate([load_audio(clips[number], 16000) for number in CLIPS])
+    times = 30 * 60 * 16000 // len(waves)
+    found = listen(np.tile(waves, times), return_timestamps=True)
+    spoken = " ".join(CLIPS.values()).split()
+    assert SequenceMatcher(None, words(found["text"]), spoken * times, autojunk=False).ratio() > 0.9
+    assert abs(found["chunks"][-1]["timestamp"][1] - times * len(waves) / 16000) < 5
+    assert listen(np.zeros(30 * 60 * 16000, np.float32)) == {"text": ""}
