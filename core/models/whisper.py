@@ -1,6 +1,7 @@
 """Whisper: an encoder of sound and a decoder of text, pre-norm; one model transcribes, translates and tells the language, as the
 tokens before the text say. Radford et al. 2022."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -174,6 +175,7 @@ class WhisperForConditionalGeneration(ConditionalHead, WhisperPreTrainedModel, t
         return_token_timestamps: bool = False,
         return_segments: bool = False,
         attention_mask: torch.Tensor | None = None,
+        monitor_progress: Callable[[torch.Tensor], None] | None = None,
         **values: Any,
     ) -> Any:
         """As every model's. return_timestamps: with the times at which segments begin and end, as tokens; recordings of more than a window
@@ -207,7 +209,9 @@ class WhisperForConditionalGeneration(ConditionalHead, WhisperPreTrainedModel, t
             return self.decoder_prompt(encoded, config.updated(**knobs), given)
 
         lengths = None if attention_mask is None else attention_mask.sum(-1)
-        found = transcribe(self, features, lengths, said, write, prompt_of, timed or long, return_token_timestamps)
+        found = transcribe(
+            self, features, lengths, said, write, prompt_of, timed or long, return_token_timestamps, monitor_progress
+        )
         return found if return_segments or return_token_timestamps else found["sequences"]
 
     def decoder_prompt(self, encoded: Any, config: Any, given: torch.Tensor | None = None) -> torch.Tensor:

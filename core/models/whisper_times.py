@@ -81,6 +81,7 @@ def transcribe(
     prompt_of: Callable[[Any], torch.Tensor],
     timed: bool,
     aligned: bool,
+    monitor: Callable[[torch.Tensor], None] | None = None,
 ) -> dict[str, Any]:
     """features (batch, mels, frames) of any length, `lengths` (batch,) the frames that count -> sequences (batch, tokens), segments a row,
     prompts (batch, tokens) and, where `aligned`, token_timestamps (batch, tokens) in seconds.
@@ -92,6 +93,8 @@ def transcribe(
     heard = None if lengths is None else lengths.tolist()
     seek, segments, prompts = [0] * len(features), [[] for _ in features], None
     while active := [i for i in range(len(features)) if seek[i] < ends[i]]:
+        if monitor is not None:
+            monitor(torch.tensor([seek, ends]).T)
         here = features.new_zeros(len(active), features.shape[1], window)
         for row, i in enumerate(active):
             part = features[i, :, seek[i] : min(seek[i] + window, ends[i])]

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import torch
-
-from core.errors import MediaError
 from core.pipelines.audio import AudioPipeline
-from core.pipelines.base import Piece
 from core.pipelines.options import FUNCTION, Option
+from core.pipelines.pieces import Piece
 from core.pipelines.scores import ranked, score
 from core.processing import load_audio
+
+LONGEST = 300  # seconds that a model of waves is given: its work grows with the square of the length
 
 
 class AudioClassificationPipeline(AudioPipeline):
@@ -20,21 +19,10 @@ class AudioClassificationPipeline(AudioPipeline):
     options = (Option("top_k", 5, "How many labels to give, the likeliest first; None for all.", 1, nullable=True), FUNCTION)
 
     def prepare(self, item: Any, options: dict[str, Any]) -> list[Piece]:
-        """One piece; what the model hears no more of is counted in samples."""
+        """One piece: of what is too long, the beginning."""
         clip = load_audio(item, self.rate)
-        piece = Piece(self.features(clip))
-        heard = getattr(self.feature_extractor, "n_samples", len(clip))
-        piece.cut = max(0, len(clip) - heard)
-        return [piece]
-
-    def forward(self, inputs: dict[str, torch.Tensor], options: dict[str, Any]) -> list[Any]:
-        """The logits. Raises MediaError for a clip that is shorter than the model's first window."""
-        try:
-            return super().forward(inputs, options)
-        except RuntimeError as error:
-            if "ernel size" not in str(error):
-                raise
-            raise MediaError("The clip is too short for this model: give at least a tenth of a second.") from error
+        heard = getattr(self.feature_extractor, "n_samples", LONGEST * self.rate)
+        return [Piece(self.features(clip[:heard]), cut=max(0, len(clip) - heard))]
 
     def finish(self, pieces: list[Piece], outputs: list[Any], options: dict[str, Any]) -> list[dict[str, Any]]:
         """The likeliest labels."""

@@ -1,7 +1,8 @@
 """What is said in a recording."""
 
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ import torch
 from core.errors import ConfigError
 from core.modeling.seq2seq import Seq2Seq
 from core.pipelines.audio import AudioPipeline
-from core.pipelines.base import Piece, is_stream
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece, Stopped, is_stream
 from core.pipelines.text2text_generation import stop_rule
 from core.pipelines.transcript import Chunk, assemble
 from core.processing import load_audio
 from core.tokenization.languages import WHISPER
 
+logger = logging.getLogger(__name__)
+LONGEST, CHUNK = 60, 30  # seconds that a model of CTC hears as a whole; chunks of what is longer
 SILENCE = 1e-3  # a recording nowhere louder than this, of 1, is silent: 60 dB below full scale
 
 
@@ -79,6 +82,9 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
         clip = load_audio(item, self.rate)
         if np.abs(clip).max() <= SILENCE:
             return []
+        if not self.writes and not options["chunk_length_s"] and len(clip) > LONGEST * self.rate:
+            logger.warning("The recording is long: it is heard in chunks of %d seconds (chunk_length_s).", CHUNK)
+            options = {**options, "chunk_length_s": CHUNK}
         if not options["chunk_length_s"]:
             return [self._piece(clip, None)]
         return [self._piece(part, stride) for part, stride in self._chunks(clip, options)]
@@ -138,6 +144,7 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
             return_timestamps=wanted is not None and bool(wanted),
             return_token_timestamps=wanted == "word",
             return_segments=True,
+            monitor_progress=lambda frames: _go_on(options["cancelled"]),
             **values,
         )
         chunks = []
@@ -179,3 +186,9 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
         step = self.ratio / self.rate
         spans = [(part[wanted], part["start_offset"] * step, part["end_offset"] * step) for part in found[f"{wanted}_offsets"]]
         return {"text": found["text"], "chunks": [{"text": text, "timestamp": (start, end)} for text, start, end in spans]}
+
+
+def _go_on(cancelled: Callable[[], bool] | None) -> None:
+    """Raise Stopped where the recording is not to be heard to its end."""
+    if cancelled is not None and cancelled():
+        raise Stopped

@@ -7,7 +7,6 @@ an output for each; `finish`, the outputs of an input's pieces -> its result, wh
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -16,55 +15,10 @@ import torch.nn.functional as F
 from core.auto import ARCHITECTURES
 from core.errors import ConfigError, DataError
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece, Progress, Result, Stopped, is_stream
 
 logger = logging.getLogger(__name__)
 WINDOW = 16  # batches' worth of inputs that are prepared and sorted at a time
-
-
-@dataclass
-class Piece:
-    """What the model is given of one input. inputs: tensors of (length, …), without a batch; facts: what the result has to know
-    of them; cut: how many tokens the model is not shown; size: how much there is to compute, where it is not the first length."""
-
-    inputs: dict[str, torch.Tensor]
-    facts: Any = None
-    cut: int = 0
-    size: int | None = None
-
-    @property
-    def length(self) -> int:
-        """Tokens, samples, rows."""
-        return len(next(iter(self.inputs.values()))) if self.size is None else self.size
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How many pieces are done; of how many, where that is known."""
-
-    done: int
-    total: int | None
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of the input of this number; `cut`: how many of its tokens the model could not read."""
-
-    index: int
-    value: Any
-    cut: int = field(default=0)
-
-
-class KeyDataset:
-    """One column of a data set of dictionaries: `pipe(KeyDataset(rows, "text"))`."""
-
-    def __init__(self, dataset: Any, key: str) -> None:
-        self.dataset, self.key = dataset, key
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[index][self.key]
 
 
 class Pipeline:
@@ -191,7 +145,10 @@ class Pipeline:
             for batch in self._batches(works, size):
                 if cancelled is not None and cancelled():
                     return
-                found = self._compute([works[i][j] for i, j in batch], options)
+                try:
+                    found = self._compute([works[i][j] for i, j in batch], options)
+                except Stopped:
+                    return
                 for (i, j), output in zip(batch, found, strict=True):
                     outputs[i][j] = output
                 done += len(batch)
@@ -259,7 +216,8 @@ class Pipeline:
     @property
     def most_tokens(self) -> int:
         """How many tokens the model reads of a text, special ones included."""
-        places = getattr(self.model.config, "max_position_embeddings", None)
+        config = self.model.config
+        places = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
         table = next((m for name, m in self.model.named_modules() if name.endswith("embeddings.position_embeddings")), None)
         if places and (padding := getattr(table, "padding_idx", None)) is not None:
             places -= padding + 1  # positions are counted from the padding's on
@@ -274,15 +232,6 @@ class Pipeline:
             whole = self.tokenizer(text, pair, truncation=False)["input_ids"]
             other = len(whole) - len(encoded["input_ids"])
         return encoded, other
-
-
-def is_stream(inputs: Any) -> bool:
-    """A generator or a data set, rather than one input: what can be gone through, and is none of the kinds that inputs are of."""
-    if isinstance(inputs, str | bytes | bytearray | memoryview | dict | list | tuple | torch.Tensor) or hasattr(
-        inputs, "__array__"
-    ):
-        return False
-    return hasattr(inputs, "__next__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
 
 
 def text_of(item: Any, task: str) -> str:

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from core.errors import ConfigError
-from core.pipelines.base import Piece, Pipeline, row_of, text_of
+from core.pipelines.base import Pipeline, row_of, text_of
 from core.pipelines.options import Option
 from core.pipelines.packing import batches
+from core.pipelines.pieces import Piece
 
 
 class FeatureExtractionPipeline(Pipeline):

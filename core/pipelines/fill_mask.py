@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from core.errors import ConfigError, DataError, printable
-from core.pipelines.base import Piece, Pipeline, row_of, text_of
+from core.pipelines.base import Pipeline, row_of, text_of
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece
 
 logger = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from core.pipelines.base import Piece
 from core.pipelines.images import ImagePipeline
 from core.pipelines.options import FUNCTION, Option
+from core.pipelines.pieces import Piece
 from core.pipelines.scores import ranked, score
 
 

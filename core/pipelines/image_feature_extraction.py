@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 from core.errors import ConfigError
-from core.pipelines.base import Piece
 from core.pipelines.images import ImagePipeline
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece
 
 
 class ImageFeatureExtractionPipeline(ImagePipeline):

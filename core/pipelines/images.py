@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.pipelines.base import Piece, Pipeline
+from core.pipelines.base import Pipeline
+from core.pipelines.pieces import Piece
 from core.processing import load_image
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from core.errors import ConfigError, DataError
-from core.pipelines.base import Piece, Pipeline, is_stream, row_of
+from core.pipelines.base import Pipeline, row_of
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece, is_stream
 
 FAR = -10000.0  # the logit of a place where no answer can be
 
@@ -53,17 +54,19 @@ class QuestionAnsweringPipeline(Pipeline):
         """A window each."""
         question, context = _texts(item)
         length = min(options["max_seq_len"] or 384, self.most_tokens)
-        stride = options["doc_stride"]
-        stride = min(length // 2, 128) if stride is None else stride
         asked = self.tokenizer(question, add_special_tokens=False)
         room = length - self.tokenizer.num_special_tokens_to_add(pair=True)
         words = len(asked["input_ids"])
         cut = max(0, words - min(options["max_question_len"], room - 1))
         if cut:
             question = question[: asked.encodings[0].offsets[words - cut][0]]
-        if stride >= room - (words - cut):
+        room -= words - cut
+        stride = options["doc_stride"]
+        if stride is None and (stride := min(length // 2, 128)) >= room:
+            stride = room // 2
+        if stride >= room:
             raise ConfigError(
-                f"doc_stride ({stride}) must be below the {room - words + cut} tokens of context that a window of {length} holds."
+                f"doc_stride ({stride}) must be below the {room} tokens of context that a window of {length} holds."
             )
         rows = self.tokenizer(
             [question], [context], truncation="only_second", max_length=length, stride=stride, return_overflowing_tokens=True,
@@ -89,7 +92,7 @@ class QuestionAnsweringPipeline(Pipeline):
     def finish(self, pieces: list[Piece], outputs: list[Any], options: dict[str, Any]) -> Any:
         """The best answers of all windows; one that several windows or spans give counts once, its scores added."""
         top_k, aligned = options["top_k"], options["align_to_words"]
-        nothing, answers = 1e6, []
+        nothing, found = 1e6, {}
         for piece, logits in zip(pieces, outputs, strict=True):
             context, encoding, may = piece.facts
             start, end = (chances(row[: piece.length].numpy(), may) for row in logits)
@@ -99,11 +102,11 @@ class QuestionAnsweringPipeline(Pipeline):
             for first, last, value in spans(start, end, wanted, options["max_answer_len"], may):
                 low, high = _characters(encoding, first, last, aligned)
                 answer = context[low:high]
-                same = next((a for a in answers if a["answer"].lower() == answer.lower()), None)
-                if same is None:
-                    answers.append({"score": value, "start": low, "end": high, "answer": answer})
-                else:
+                if (same := found.get(answer.lower())) is not None:
                     same["score"] += value
+                else:
+                    found[answer.lower()] = {"score": value, "start": low, "end": high, "answer": answer}
+        answers = list(found.values())
         if options["handle_impossible_answer"]:
             answers.append({"score": nothing, "start": 0, "end": 0, "answer": ""})
         answers = sorted(answers, key=lambda a: a["score"], reverse=True)[:top_k]

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from core.errors import DataError
-from core.pipelines.base import Piece, Pipeline, is_stream, row_of
+from core.pipelines.base import Pipeline, row_of
 from core.pipelines.feature_extraction import mean_vectors
+from core.pipelines.pieces import Piece, is_stream
 
 
 class SentenceSimilarityPipeline(Pipeline):

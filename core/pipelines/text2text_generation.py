@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import torch
 
 from core.errors import DataError
-from core.pipelines.base import Piece, Pipeline, row_of, text_of
+from core.pipelines.base import Pipeline, row_of, text_of
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece
 
 MOST_NEW = 256  # tokens of an answer, where neither the call nor the model's files say
 

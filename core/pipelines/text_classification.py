@@ -3,8 +3,9 @@
 from typing import Any
 
 from core.errors import DataError
-from core.pipelines.base import Piece, Pipeline, row_of
+from core.pipelines.base import Pipeline, row_of
 from core.pipelines.options import FUNCTION, Option
+from core.pipelines.pieces import Piece
 from core.pipelines.scores import ranked, score
 
 

@@ -7,8 +7,9 @@ import torch
 
 from core.errors import GenerationError
 from core.generation import Finished, GenerationConfig, TextDelta, stream
-from core.pipelines.base import Piece, Pipeline
+from core.pipelines.base import Pipeline
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece
 from core.pipelines.text2text_generation import generation_values, stop_rule
 
 Messages = list[dict[str, Any]]

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from core.errors import ConfigError, DataError
-from core.pipelines.base import Piece, Pipeline, row_of
+from core.pipelines.base import Pipeline, row_of
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece
 from core.pipelines.scores import label
 
 STRATEGIES = ("none", "simple", "first", "average", "max")

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from core.errors import ConfigError
-from core.pipelines.base import Piece
 from core.pipelines.options import Option
+from core.pipelines.pieces import Piece
 from core.pipelines.text2text_generation import Text2TextGenerationPipeline
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 
 from core.errors import ConfigError, DataError
-from core.pipelines.base import Piece, Pipeline, row_of, text_of
+from core.pipelines.base import Pipeline, row_of, text_of
 from core.pipelines.feature_extraction import mean_vectors
 from core.pipelines.options import LABELS, TEMPLATE_HELP, Option, labels_and_template
+from core.pipelines.pieces import Piece
 
 SCALE = 20.0  # what sentence models multiply cosines by when they are trained (Reimers and Gurevych, Sentence Transformers)
 

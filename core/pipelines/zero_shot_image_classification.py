@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 from core.errors import DataError
-from core.pipelines.base import Piece
 from core.pipelines.images import ImagePipeline
 from core.pipelines.options import LABELS, TEMPLATE_HELP, Option, labels_and_template
+from core.pipelines.pieces import Piece
 
 
 class ZeroShotImageClassificationPipeline(ImagePipeline):

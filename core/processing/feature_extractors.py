@@ -11,6 +11,8 @@ from core.processing.audio import RATES, load_audio
 from core.processing.batch import BatchFeature
 from core.processing.settings import Preprocessor
 
+BLOCK = 6000  # frames of a spectrogram that are computed at a time
+
 
 class FeatureExtractor(Preprocessor):
     """Batches of clips, cut and padded."""
@@ -231,10 +233,17 @@ class WhisperFeatureExtractor(FeatureExtractor):
         if self.dither:
             waves = waves + self.dither * torch.randn_like(waves)
         window = torch.hann_window(self.n_fft, device=waves.device)
-        stft = torch.stft(waves, self.n_fft, self.hop_length, window=window, return_complex=True)
-        power = stft[..., :-1].abs().square().contiguous()
         filters = torch.from_numpy(self.mel_filters).to(waves)
-        level = (filters.T @ power).clamp(min=1e-10).log10()
+        half = self.n_fft // 2
+        frames = (waves.shape[-1] + 2 * half - self.n_fft) // self.hop_length
+        waves = torch.nn.functional.pad(waves, (half, half), mode="reflect")
+        levels = []
+        for begin in range(0, frames, BLOCK):  # so that hours of sound need no more room than minutes
+            end = min(begin + BLOCK, frames)
+            part = waves[:, begin * self.hop_length : (end - 1) * self.hop_length + self.n_fft]
+            stft = torch.stft(part, self.n_fft, self.hop_length, window=window, center=False, return_complex=True)
+            levels.append((filters.T @ stft.abs().square().contiguous()).clamp(min=1e-10).log10())
+        level = torch.cat(levels, -1)
         loudest = level.amax(dim=(-2, -1), keepdim=True)
         return (torch.maximum(level, loudest - 8.0) + 4.0) / 4.0
 

@@ -24,6 +24,8 @@ def load_image(source: Any) -> Image.Image:
         image, name = source, "The image"
     elif isinstance(source, bytes | bytearray | memoryview):
         image, name = io.BytesIO(source), "The image"
+    elif not isinstance(source, str | os.PathLike):
+        raise MediaError(f"An image is a path, bytes or a PIL image, not {type(source).__name__}.")
     else:
         image, name = Path(source).expanduser(), printable(str(source))
         if name.startswith(("http://", "https://")):
