@@ -26,7 +26,7 @@ class Resident:
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
         self.name, self.tokenizer, self.engine = name, tokenizer, Engine(model, name=name)
-        self.nbytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.nbytes = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
         self.used = time.monotonic()
         self._reading = threading.Lock()
 

@@ -72,4 +72,3 @@ class Crew:
             for call in self._calls[: wanted - 1]:
                 call.release()
             return function(gate.ctypes.data, True, wanted, *arguments)
-

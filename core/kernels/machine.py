@@ -104,7 +104,9 @@ def compiled(tile: int) -> Any:
                 logger.info("Compiling the decode step for this processor, once; it takes some seconds.")
             began = time.perf_counter()
             function.compile(signature)
-            logger.info("The decode step for %d row%s is ready after %.1f s.", tile, "s" * (tile > 1), time.perf_counter() - began)
+            logger.info(
+                "The decode step for %d row%s is ready after %.1f s.", tile, "s" * (tile > 1), time.perf_counter() - began
+            )
         return function
 
 

@@ -44,7 +44,9 @@ def readable(layer: nn.Module) -> bool:
     """Whether products can read this layer's matrix: a Linear on the CPU, plain, or one in blocks that are known."""
     if getattr(layer, "form", None) in BLOCKS:
         blocks = getattr(layer, "blocks", None)
-        return isinstance(blocks, torch.Tensor) and blocks.dtype == torch.uint8 and blocks.dim() == 3 and blocks.device.type == "cpu"
+        return (
+            isinstance(blocks, torch.Tensor) and blocks.dtype == torch.uint8 and blocks.dim() == 3 and blocks.device.type == "cpu"
+        )
     weight = layer._parameters.get("weight")
     return isinstance(layer, nn.Linear) and weight is not None and weight.dtype in PLAIN and weight.device.type == "cpu"
 

@@ -57,9 +57,7 @@ def make_dot4(read: Any, part: Any, size: int) -> Callable[..., Any]:
             acc = fma_outer(acc, read(w0 + at), read(w1 + at), read(w2 + at), read(w3 + at), x + 4 * c, stride)
         if whole < columns:
             at, n = size * whole, columns - whole
-            acc = fma_outer(
-                acc, part(w0 + at, n), part(w1 + at, n), part(w2 + at, n), part(w3 + at, n), x + 4 * whole, stride
-            )
+            acc = fma_outer(acc, part(w0 + at, n), part(w1 + at, n), part(w2 + at, n), part(w3 + at, n), x + 4 * whole, stride)
         return totals(acc)
 
     return dot4

@@ -98,7 +98,9 @@ def _looks(model: nn.Module) -> tuple[Any, ...]:
     """What must stay as it is for a compiled step to hold: modules, adapters in use, every tensor's place and the writes to it."""
     found: list[Any] = []
     for module in model.modules():
-        adapters = (tuple(getattr(module, "active", ())), tuple(getattr(module, "merged", ()))) if hasattr(module, "active") else ()
+        adapters = (
+            (tuple(getattr(module, "active", ())), tuple(getattr(module, "merged", ()))) if hasattr(module, "active") else ()
+        )
         found.append((id(module), module.training, bool(module._forward_hooks or module._forward_pre_hooks), adapters))
         tensors = [*module._parameters.values(), *module._buffers.values()]
         found += [(tensor.data_ptr(), pack.version(tensor)) for tensor in tensors if tensor is not None]

@@ -76,7 +76,13 @@ def test_every_decoder(row: Row) -> None:
         compare(model, batch)
 
 
-SIZES: dict[str, Any] = LLAMA | {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "head_dim": 24, "vocab_size": 117}
+SIZES: dict[str, Any] = LLAMA | {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "head_dim": 24,
+    "vocab_size": 117,
+}
 
 
 @pytest.mark.parametrize("form", ["float32", "bfloat16", "float16", "int4", "int8"])
