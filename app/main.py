@@ -7,6 +7,8 @@ import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
@@ -16,18 +18,35 @@ from gradio.themes import Base
 from starlette.middleware import Middleware
 
 from app.api import attention, models, runs
+from app.components import task_page
 from app.guard import LOOPBACK, Credentials, Guard
 from app.tabs import chat as chat_tab
+from app.tabs import completion as completion_tab
 from app.tabs import embeddings as embeddings_tab
 from app.tabs import inspect as inspect_tab
 from app.tabs import models as models_tab
 from app.tabs import runs as runs_tab
 from app.tabs import train as train_tab
+from app.tabs.tasks import (
+    classify,
+    entities,
+    fill_mask,
+    image_labels,
+    image_zero_shot,
+    questions,
+    sounds,
+    summarise,
+    translate,
+    zero_shot,
+)
 from app.workbench import Workbench
 from core.errors import LaunchError
 from core.modeling.devices import usable_device
 from core.paths import assets_dir, data_dir
 
+TEXT = (classify, entities, fill_mask, questions, translate, summarise, zero_shot)
+VISION = (image_labels, image_zero_shot)
+AUDIO = (sounds,)
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SF Mono", "Consolas", "Noto Sans Mono", "monospace"]
 
@@ -66,11 +85,26 @@ def build(workbench: Workbench) -> gr.Blocks:
             apply_default_css=False,
             padding=False,
         )
+        pages: list[tuple[gr.Tab, Any]] = []
+
+        def add(tasks: tuple[Any, ...]) -> None:
+            for module in tasks:
+                with gr.Tab(module.TASK.title, id=module.TASK.id) as at:
+                    pages.append((at, task_page.build(workbench, module.TASK)))
+
         with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab("Chat", id="chat") as at_chat:
-                chat = chat_tab.build(workbench)
-            with gr.Tab("Embeddings", id="embeddings") as at_embeddings:
-                embeddings = embeddings_tab.build(workbench)
+            with gr.Tab("Text", id="text"), gr.Tabs(elem_id="text-tabs") as text_tabs:
+                with gr.Tab("Chat", id="chat") as at_chat:
+                    chat = chat_tab.build(workbench)
+                with gr.Tab("Completion", id="completion") as at_completion:
+                    completion = completion_tab.build(workbench)
+                add(TEXT)
+                with gr.Tab("Embeddings", id="embeddings") as at_embeddings:
+                    embeddings = embeddings_tab.build(workbench)
+            with gr.Tab("Vision", id="vision"), gr.Tabs(elem_id="vision-tabs"):
+                add(VISION)
+            with gr.Tab("Audio", id="audio"), gr.Tabs(elem_id="audio-tabs"):
+                add(AUDIO)
             with gr.Tab("Inspect", id="inspect") as at_inspect:
                 lens = inspect_tab.build(workbench)
             with gr.Tab("Train", id="train") as at_train:
@@ -86,17 +120,23 @@ def build(workbench: Workbench) -> gr.Blocks:
                 return gr.skip(), gr.skip(), gr.skip(), "Send a message first: then its text can be looked into."
             return gr.Tabs(selected="inspect"), words, model, ""
 
+        def look_into(text: Callable[[Sequence[Any]], str], model: str, *values: Any) -> tuple[Any, ...]:
+            return gr.Tabs(selected="inspect"), text(values), model
+
+        def to_chat() -> tuple[Any, Any]:
+            return gr.Tabs(selected="text"), gr.Tabs(selected="chat")
+
         def chat_with(event: gr.EventData) -> tuple[Any, ...]:
             run = workbench.store.run(str(event.id))
             found = workbench.adapters(run["model"])
             folder = next((value for label, value in found if f"({run['id']})" in label), "")
             choices = [chat_tab.BASE, *found]
             said = f"Talking to {run['name']}, trained on {run['model']}."
-            return gr.Tabs(selected="chat"), run["model"], gr.Dropdown(choices, value=folder), said
+            return *to_chat(), run["model"], gr.Dropdown(choices, value=folder), said
 
         def chat_with_model(event: gr.EventData) -> tuple[Any, ...]:
             names = workbench.model_names("text-generation")
-            return gr.Tabs(selected="chat"), gr.Dropdown(names, value=str(event.id)), f"Talking to {event.id}."
+            return *to_chat(), gr.Dropdown(names, value=str(event.id)), f"Talking to {event.id}."
 
         def choices(*tasks: str) -> Any:
             """The usable models of these tasks, as they are now: a fetched one is there without a new start."""
@@ -116,10 +156,18 @@ def build(workbench: Workbench) -> gr.Blocks:
             lens.work, [lens.model, lens.text], lens.outputs, **private
         )
         for view in (train.view, listed.view):
-            view.chat(chat_with, None, [tabs, chat.model, chat.adapter, chat.said], **private)
-        shelf.view.chat(chat_with_model, None, [tabs, chat.model, chat.said], **private)
+            view.chat(chat_with, None, [tabs, text_tabs, chat.model, chat.adapter, chat.said], **private)
+        shelf.view.chat(chat_with_model, None, [tabs, text_tabs, chat.model, chat.said], **private)
+        for at, one in pages:
+            for event in (at.select, page.load):
+                event(choices(one.task.task), one.model, one.model, **private)
+            if one.task.looked_into is not None:
+                one.inside.click(
+                    partial(look_into, one.task.looked_into), [one.model, *one.inputs], [tabs, lens.text, lens.model], **private
+                ).then(lens.work, [lens.model, lens.text], lens.outputs, **private)
         for at, widget, tasks in (
             (at_chat, chat.model, ("text-generation",)),
+            (at_completion, completion.model, ("text-generation",)),
             (at_embeddings, embeddings.model, ("feature-extraction",)),
             (at_inspect, lens.model, inspect_tab.TASKS),
             (at_train, train.model, ("text-generation",)),

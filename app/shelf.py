@@ -23,11 +23,26 @@ TASKS = [
     ("ForQuestionAnswering", "question-answering"),
     ("WhisperForConditionalGeneration", "automatic-speech-recognition"),
     ("ForConditionalGeneration", "text2text-generation"),
-    ("MTModel", "text2text-generation"),
+    ("MTModel", "translation"),
+    ("ForAudioClassification", "audio-classification"),
     ("ForImageClassification", "image-classification"),
     ("CLIPModel", "zero-shot-image-classification"),
     ("ForCTC", "automatic-speech-recognition"),
 ]
+ALSO = {
+    "feature-extraction": (
+        "feature-extraction",
+        "fill-mask",
+        "text-classification",
+        "token-classification",
+        "question-answering",
+    ),
+    "sentence-similarity": ("feature-extraction",),
+    "zero-shot-classification": ("zero-shot-classification", "feature-extraction"),
+    "translation": ("translation", "text2text-generation"),
+    "summarization": ("summarization", "text2text-generation"),
+    "text2text-generation": ("text2text-generation", "translation", "summarization"),
+}
 WEIGHTS = (".safetensors", ".bin", ".gguf")
 QUANTISED = 4  # bytes a weight takes that a file keeps in blocks
 
@@ -85,8 +100,12 @@ class Shelf:
         return list(found.values())
 
     def names(self, task: str) -> list[str]:
-        """Of the usable models, for "text-generation" or, for any other, "feature-extraction"."""
-        return [model.name for model in self.models() if model.here and not model.problem and serves(model) == task]
+        """Of the usable models those that a task can be done with."""
+        return [model.name for model in self.models() if model.here and not model.problem and model.task in able(task)]
+
+    def find(self, name: str) -> Model | None:
+        """The model of this name."""
+        return next((model for model in self.models() if model.name == name), None)
 
     # ------------------------------------------------------------------ downloads
 
@@ -185,8 +204,9 @@ def _look(path: Path, stamp: tuple[Any, ...]) -> dict[str, Any]:
     return asdict(model)
 
 
-def serves(model: Model) -> str:
-    return "text-generation" if model.task == "text-generation" else "feature-extraction"
+def able(task: str) -> tuple[str, ...]:
+    """The tasks whose models can do this one: an encoder gives vectors whatever its head is for."""
+    return ALSO.get(task, (task,))
 
 
 def _folders() -> list[Path]:

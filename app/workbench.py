@@ -1,5 +1,6 @@
 """What the tabs share: the run store, and the models in memory, each behind its engine."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,25 +11,36 @@ from typing import Any, TypeVar
 import psutil
 
 from app.jobs import Jobs
-from app.shelf import Shelf, look, serves
-from core.checkpoints import catalogue
+from app.shelf import Shelf, look
+from core.checkpoints.resolve import resolve
 from core.errors import AdapterError, VitrineError
 from core.generation import Engine, Finished, GenerationConfig, Request
 from core.generation.request import Event
+from core.modeling.configuration import read_config
+from core.modeling.devices import usable_device
 from core.paths import models_dir, runs_dir
+from core.pipelines import Pipeline, pipeline, pipeline_class
+from core.pipelines.loading import choose_kind
 from core.runs import Store
 
 T = TypeVar("T")
 
 
 class Resident:
-    """A model in memory with its tokenizer, behind its engine: only that runs the model."""
+    """A model in memory with what prepares its inputs, behind its engine: only that runs the model."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
-        self.name, self.tokenizer, self.engine = name, tokenizer, Engine(model, name=name)
+    def __init__(self, name: str, loaded: Pipeline) -> None:
+        model = loaded.model.merge_and_unload() if hasattr(loaded.model, "merge_and_unload") else loaded.model
+        self.name, self.engine = name, Engine(model, name=name)
+        self.parts = {part: getattr(loaded, part) for part in ("tokenizer", "feature_extractor", "image_processor")}
         self.nbytes = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
         self.used = time.monotonic()
         self._reading = threading.Lock()
+
+    @property
+    def tokenizer(self) -> Any:
+        """None where the model reads no text."""
+        return self.parts["tokenizer"]
 
     @property
     def model(self) -> Any:
@@ -44,6 +56,19 @@ class Resident:
         """What `work` makes of the model, alone with it, with the adapter of this folder or with none."""
         self.used = time.monotonic()
         return self.engine.run(work, self._adapter(adapter))
+
+    def call(self, task: str, args: tuple[Any, ...], kwargs: dict[str, Any], cancelled: Callable[[], bool]) -> Any:
+        """What the task's pipeline makes of this; None where it was cancelled."""
+
+        def work(model: Any) -> Any:
+            pipe = pipeline(task, model, **self.parts)
+            pipe.cancelled = cancelled
+            try:
+                return pipe(*args, **kwargs)
+            except StopIteration:
+                return None
+
+        return self.run(work)
 
     def submit(self, prompt: Any, config: GenerationConfig, adapter: str | None = None) -> Request:
         """Ask for a generation, with the adapter of this folder or with none."""
@@ -75,6 +100,7 @@ class Workbench:
         self.budget = int(psutil.virtual_memory().total * 0.6)
         self._residents: dict[str, Resident] = {}
         self._loading: dict[str, Future[Resident]] = {}
+        self._heads: dict[tuple[str, str | None], str] = {}
         self._lock = threading.Lock()  # of the two above; never held while a model is read
 
     # ------------------------------------------------------------------ models
@@ -83,30 +109,35 @@ class Workbench:
         """Models on this machine for "text-generation" or "feature-extraction" that can be used: starters first."""
         return self.shelf.names(task)
 
-    def use(self, name: str | None) -> Resident:
-        """The model of this name, loaded once. Raises VitrineError in a sentence; nothing half-loaded stays."""
+    def use(self, name: str | None, task: str | None = None) -> Resident:
+        """The model of this name with the head for a task, loaded once; without a task to write or, where it cannot, to read.
+
+        Raises VitrineError in a sentence; nothing half-loaded stays.
+        """
         if not name or not name.strip():
             raise VitrineError("No model is chosen: pick one in the list.")
         name = name.strip()
+        head = self._head(name, task)
+        key = name if task is None or head in ("CausalLM", "Model") else f"{name} ({head})"
         with self._lock:
-            if name in self._residents:
-                return self._residents[name]
-            coming = self._loading.get(name)
+            if key in self._residents:
+                return self._residents[key]
+            coming = self._loading.get(key)
             mine = coming is None
             if coming is None:
-                coming = self._loading[name] = Future()
+                coming = self._loading[key] = Future()
         if mine:
             try:
-                resident = self._load(name)
+                resident = self._load(key, name, task or self._task(name))
                 with self._lock:
-                    self._residents[name] = resident
-                self._make_room(name)
+                    self._residents[key] = resident
+                self._make_room(key)
                 coming.set_result(resident)
             except BaseException as error:
                 coming.set_exception(error)
             finally:
                 with self._lock:
-                    del self._loading[name]
+                    del self._loading[key]
         return coming.result()
 
     def unload(self, name: str) -> None:
@@ -133,25 +164,21 @@ class Workbench:
             self.unload(name)
         self.jobs.close()
 
-    def _load(self, name: str) -> Resident:
-        import core
+    def _load(self, key: str, name: str, task: str) -> Resident:
+        device = usable_device() if self.device == "auto" else self.device
+        return Resident(key, pipeline(task, _where(name), dtype=self.dtype, device=device))
 
-        path = models_dir() / name
-        kind = core.AutoModelForCausalLM if self._task(name, path) == "text-generation" else core.AutoModel
-        where = str(path) if path.is_dir() else name
-        tokenizer = core.AutoTokenizer.from_pretrained(where)
-        model = kind.from_pretrained(where, dtype=self.dtype, device_map=None if self.device == "auto" else self.device)
-        if self.device == "auto":
-            from core.modeling.devices import usable_device
+    def _task(self, name: str) -> str:
+        """What a model is for, where nobody says: to write, or to read."""
+        known = self.shelf.find(name) or look(resolve(_where(name)))
+        return "text-generation" if known.task == "text-generation" else "feature-extraction"
 
-            model = model.to(usable_device())
-        return Resident(name, model, tokenizer)
-
-    def _task(self, name: str, path: Path) -> str:
-        from core.checkpoints.resolve import resolve
-
-        entry = catalogue.find(name)
-        return entry.task if entry else serves(look(path if path.exists() else resolve(name)))
+    def _head(self, name: str, task: str | None) -> str:
+        """The head that does the task."""
+        if (name, task) not in self._heads:
+            wanted = task or self._task(name)
+            self._heads[name, task] = choose_kind(pipeline_class(wanted), wanted, name, read_config(_where(name)))
+        return self._heads[name, task]
 
     def _make_room(self, keep: str) -> None:
         """Forget the models longest unused while they are more than the budget together."""
@@ -201,3 +228,38 @@ class Workbench:
         self.store.add_sample(run, 0, prompt, end.text)
         self.store.set_state(run, "finished")
         return run
+
+    # ------------------------------------------------------------------ tasks
+
+    def call(
+        self,
+        task: str,
+        name: str | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """What a task's pipeline makes of this with the model of this name; None where it was cancelled."""
+        return self.use(name, task).call(task, args, kwargs, cancelled)
+
+    def record_call(self, task: str, name: str, values: list[Any], result: Any, seconds: float) -> None:
+        """One call into the store; values: the tab's inputs, texts only."""
+        title = next((" ".join(value.split())[:60] for value in values if isinstance(value, str)), task)
+        run = self.store.create_run(task, title, name, {"inputs": values}, state="running")
+        self.store.log(run, 0, {"seconds": seconds})
+        self.store.add_sample(run, 0, title, json.dumps(result, ensure_ascii=False, default=str)[:10_000])
+        self.store.set_state(run, "finished")
+
+    def calls(self, task: str, most: int = 20) -> list[tuple[str, str]]:
+        """(label, run) of the newest calls of a task."""
+        return [(f"{run['name']} · {run['model']}", run["id"]) for run in self.store.runs(task)[:most]]
+
+    def call_inputs(self, run: str) -> list[Any]:
+        """What a tab's inputs were at that call."""
+        return self.store.run(run)["config"]["inputs"]
+
+
+def _where(name: str) -> str:
+    """A folder of the models folder by its name; else the name."""
+    path = models_dir() / name
+    return str(path) if path.is_dir() else name

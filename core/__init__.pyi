@@ -327,18 +327,54 @@ from .tokenization.translation import (
 from .tokenization.base import PreTrainedTokenizer as PreTrainedTokenizer
 from .tokenization.batch import BatchEncoding as BatchEncoding
 from .peft import (
+    AutoPeftModel as AutoPeftModel,
+    AutoPeftModelForCausalLM as AutoPeftModelForCausalLM,
+    AutoPeftModelForFeatureExtraction as AutoPeftModelForFeatureExtraction,
+    AutoPeftModelForQuestionAnswering as AutoPeftModelForQuestionAnswering,
+    AutoPeftModelForSeq2SeqLM as AutoPeftModelForSeq2SeqLM,
+    AutoPeftModelForSequenceClassification as AutoPeftModelForSequenceClassification,
+    AutoPeftModelForTokenClassification as AutoPeftModelForTokenClassification,
+    BottleneckConfig as BottleneckConfig,
+    IA3Config as IA3Config,
     LoraConfig as LoraConfig,
     PeftConfig as PeftConfig,
     PeftModel as PeftModel,
+    PeftModelForCausalLM as PeftModelForCausalLM,
+    PeftModelForFeatureExtraction as PeftModelForFeatureExtraction,
+    PeftModelForQuestionAnswering as PeftModelForQuestionAnswering,
+    PeftModelForSeq2SeqLM as PeftModelForSeq2SeqLM,
+    PeftModelForSequenceClassification as PeftModelForSequenceClassification,
+    PeftModelForTokenClassification as PeftModelForTokenClassification,
+    PrefixTuningConfig as PrefixTuningConfig,
+    PromptEncoderConfig as PromptEncoderConfig,
+    PromptTuningConfig as PromptTuningConfig,
     TaskType as TaskType,
+    get_peft_config as get_peft_config,
     get_peft_model as get_peft_model,
+    get_peft_model_state_dict as get_peft_model_state_dict,
+    set_peft_model_state_dict as set_peft_model_state_dict,
 )
 from .pipelines import (
     FeatureExtractionPipeline as FeatureExtractionPipeline,
+    KeyDataset as KeyDataset,
     Pipeline as Pipeline,
     TextGenerationPipeline as TextGenerationPipeline,
     pipeline as pipeline,
 )
+from .pipelines.audio_classification import AudioClassificationPipeline as AudioClassificationPipeline
+from .pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline as AutomaticSpeechRecognitionPipeline
+from .pipelines.fill_mask import FillMaskPipeline as FillMaskPipeline
+from .pipelines.image_classification import ImageClassificationPipeline as ImageClassificationPipeline
+from .pipelines.image_feature_extraction import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
+from .pipelines.question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
+from .pipelines.sentence_similarity import SentenceSimilarityPipeline as SentenceSimilarityPipeline
+from .pipelines.summarization import SummarizationPipeline as SummarizationPipeline
+from .pipelines.text2text_generation import Text2TextGenerationPipeline as Text2TextGenerationPipeline
+from .pipelines.text_classification import TextClassificationPipeline as TextClassificationPipeline
+from .pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
+from .pipelines.translation import TranslationPipeline as TranslationPipeline
+from .pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+from .pipelines.zero_shot_image_classification import ZeroShotImageClassificationPipeline as ZeroShotImageClassificationPipeline
 from .processing import (
     AutoFeatureExtractor as AutoFeatureExtractor,
     AutoImageProcessor as AutoImageProcessor,
@@ -353,10 +389,25 @@ from .processing import (
     WhisperProcessor as WhisperProcessor,
 )
 from .trainer import (
+    Adafactor as Adafactor,
+    DataCollatorForCompletionOnlyLM as DataCollatorForCompletionOnlyLM,
+    DataCollatorForLanguageModeling as DataCollatorForLanguageModeling,
+    DataCollatorForSeq2Seq as DataCollatorForSeq2Seq,
+    DataCollatorForTokenClassification as DataCollatorForTokenClassification,
     DataCollatorWithPadding as DataCollatorWithPadding,
+    DefaultDataCollator as DefaultDataCollator,
+    EarlyStoppingCallback as EarlyStoppingCallback,
+    EvalPrediction as EvalPrediction,
+    PredictionOutput as PredictionOutput,
+    ProgressCallback as ProgressCallback,
+    Seq2SeqTrainer as Seq2SeqTrainer,
+    Seq2SeqTrainingArguments as Seq2SeqTrainingArguments,
     Trainer as Trainer,
     TrainerCallback as TrainerCallback,
+    TrainerControl as TrainerControl,
+    TrainerState as TrainerState,
     TrainingArguments as TrainingArguments,
     default_data_collator as default_data_collator,
     get_scheduler as get_scheduler,
+    set_seed as set_seed,
 )

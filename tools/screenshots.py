@@ -20,28 +20,32 @@ QUESTION = "Explain attention in a transformer in two sentences."
 
 def prepare(page: Any, url: str) -> None:
     """The story once, so that every tab has something to show."""
+    from pages import tab
+
     page.goto(url)
     page.wait_for_selector("#chat-box textarea")
     page.locator("#chat-box textarea").fill(QUESTION)
     page.keyboard.press("Enter")
     page.wait_for_selector("#chat-said:has-text('tokens read')", timeout=180_000)
-    page.get_by_role("tab", name="Train").click()
+    tab(page, "Train")
     page.wait_for_selector("#train-strip .ts-marked")
     page.locator("#train-start").click()
     page.wait_for_selector(".rv[data-run=finished]", timeout=600_000)
 
 
-def show(page: Any, url: str, tab: str) -> None:
+def show(page: Any, url: str, name: str) -> None:
     """A tab with something in it."""
+    from pages import tab
+
     page.goto(url)
     page.wait_for_selector("#chat-box textarea")
-    page.get_by_role("tab", name=tab, exact=True).click()
-    if tab == "Chat":
+    tab(page, name)
+    if name == "Chat":
         page.wait_for_selector(f"#chat-log :text('{QUESTION}')")
-    elif tab == "Embeddings":
+    elif name == "Embeddings":
         page.locator("#embed-run").click()
         page.wait_for_selector(".sv[data-ready]")
-    elif tab == "Inspect":
+    elif name == "Inspect":
         page.locator("#inspect-model input").click()
         page.get_by_role("option", name="all-MiniLM-L6-v2").first.click()
         page.locator("#inspect-text textarea").fill("The animal didn't cross the street because it was too tired.")
@@ -50,9 +54,9 @@ def show(page: Any, url: str, tab: str) -> None:
         page.locator(".av-grid").click(position={"x": 130, "y": 90})
         page.wait_for_selector(".av[data-large=ready]")
         page.locator(".av-token", has_text="it").first.click()
-    elif tab == "Train":
+    elif name == "Train":
         page.wait_for_selector(".rv[data-run=finished]")
-    elif tab == "Models":
+    elif name == "Models":
         page.wait_for_selector(".ml[data-state=ready]")
     else:
         page.locator(".rl-row", has_text="telegrams").first.click()
@@ -96,12 +100,12 @@ def main() -> None:
                     )
                     page = context.new_page()
                     page.set_default_timeout(60_000)
-                    for tab in TABS:
-                        show(page, server.url, tab)
+                    for name in TABS:
+                        show(page, server.url, name)
                         if folder:
-                            save(page, folder / f"{tab.lower()}-{width}-{scheme}.png", whole=True)
+                            save(page, folder / f"{name.lower()}-{width}-{scheme}.png", whole=True)
                         else:
-                            save(page, PICTURES / f"{tab.lower()}.png")
+                            save(page, PICTURES / f"{name.lower()}.png")
                     context.close()
         finally:
             server.stop()

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from app.tabs.inspect import escape
+from app.components.said import escape
 from core.errors import VitrineError
 from core.generation import Finished, GenerationConfig, Waiting
 from core.paths import assets_dir

@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.said import escape
 from app.components.similarity_view import similarity_view
-from app.tabs.inspect import escape
 from core.errors import VitrineError
 from core.lens import flat, similarity
 from core.pipelines import FeatureExtractionPipeline

@@ -9,6 +9,7 @@ import gradio as gr
 from app.api.attention import handle
 from app.components.attention_view import attention_view
 from app.components.hidden_view import hidden_view
+from app.components.said import escape
 from core.errors import VitrineError
 from core.lens import inspect
 
@@ -77,8 +78,3 @@ def build(workbench: Any) -> SimpleNamespace:
     run.click(**event)
     text.submit(**event)
     return SimpleNamespace(text=text, run=run, model=model, work=work, outputs=outputs)
-
-
-def escape(text: str) -> str:
-    """Plain text inside Markdown."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+!|~$" else c for c in text)

@@ -10,14 +10,15 @@ import gradio as gr
 from gradio.components import Component
 
 from app.components.run_view import run_view
+from app.components.said import escape
 from app.components.token_strip import token_strip
 from app.jobs import save_upload
-from app.tabs.inspect import escape
 from core.errors import DataError, VitrineError
 from core.paths import assets_dir
 from core.peft import LoraConfig
 from core.trainer.arguments import TrainingArguments
-from core.trainer.data import load_rows, preview
+from core.trainer.data import preview
+from core.trainer.reading import load_rows
 from core.trainer.run import DEFAULTS, RunConfig, find_dataset
 
 RECIPES = {
@@ -38,7 +39,6 @@ MORE = (
     "bf16",
     "gradient_checkpointing",
 )
-SCHEDULES = ["linear", "cosine", "constant", "constant_with_warmup"]
 
 
 @cache
@@ -51,8 +51,8 @@ def bundled() -> dict[str, dict[str, Any]]:
 def knob(name: str, value: Any, field: Any) -> Component:
     """A widget for a declared argument, with its help."""
     settings = {"label": name, "info": field.metadata["help"], "elem_id": f"train-{name}", "value": value}
-    if name == "lr_scheduler_type":
-        return gr.Dropdown(SCHEDULES, **settings)
+    if field.metadata["choices"]:
+        return gr.Dropdown(list(field.metadata["choices"]), **settings)
     if isinstance(field.default, bool):
         return gr.Checkbox(**settings)
     return gr.Number(precision=0 if isinstance(field.default, int) else None, **settings)

@@ -204,12 +204,14 @@ class CTranslate2File:
         }
 
     def _suppressed(self) -> dict[str, Any]:
-        """Tokens never to be said, from the config.json beside the file."""
+        """Tokens never to be said, and the heads that follow the sound, from the config.json beside the file."""
         path = self.path.with_name("config.json")
         try:
             said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             names = {"suppress_ids": "suppress_tokens", "suppress_ids_begin": "begin_suppress_tokens"}
-            return {own: [int(number) for number in said[key]] for key, own in names.items() if key in said}
+            found: dict[str, Any] = {own: [int(number) for number in said[key]] for key, own in names.items() if key in said}
+            heads = [(int(layer), int(head)) for layer, head in said.get("alignment_heads") or ()]
+            return found | ({"alignment_heads": heads} if heads else {})
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{path} cannot be read as the settings of a CTranslate2 model: {error}.") from error
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from core.generation.loop import decode_step
-from core.generation.processors import processors_for
 from core.generation.request import Request
+from core.generation.selection import processors_for
+from core.generation.step import decode_step
 from core.generation.streaming import Answer
 from core.modeling.cache import Cache
 from core.modeling.model import PreTrainedModel
@@ -20,7 +20,7 @@ class Row:
         self.request, self.ids, self.limit = request, request.ids, config.limit(request.ids.shape[1])
         self.prompt = self.ids.shape[1]
         self._sample, self._ends = config.do_sample, frozenset(config.eos_ids)
-        self._processors = processors_for(config, self.prompt)
+        self._processors = processors_for(config, self.prompt, source_ids=self.ids)
         self._generator = None
         if config.seed is not None:
             self._generator = torch.Generator(self.ids.device).manual_seed(config.seed)

@@ -23,8 +23,8 @@ from core.errors import GenerationError
 from core.generation.adapted import Adapted
 from core.generation.config import GenerationConfig
 from core.generation.lane import Lane
-from core.generation.loop import prepare
 from core.generation.prefixes import PrefixStore
+from core.generation.prompt import settings
 from core.generation.request import Prompt, Request, check_fits, prompt_ids
 from core.generation.solo import Solo, needs_solo
 from core.modeling.model import PreTrainedModel
@@ -114,14 +114,13 @@ class Engine:
         ids, model = prompt_ids(prompt, tokenizer), self._model.base
         if ids.shape[0] > 1 or values.get("num_return_sequences", config.num_return_sequences if config else 1) > 1:
             raise GenerationError("An engine writes one answer to a request: submit each prompt as often as you want answers.")
-        if isinstance(model, Seq2Seq):
-            settings = (config or model.generation_config).updated(**values)
-        else:
+        held = settings(model, config, values)
+        if not isinstance(model, Seq2Seq):
             check_fits(model, ids.shape[1])
-            ids, _, settings, _ = prepare(model, ids, config, values)
-        if settings.stop_strings and tokenizer is None:
+            held.validate(ids.shape[1], model.config.vocab_size)
+        if held.stop_strings and tokenizer is None:
             raise GenerationError("stop_strings needs the tokenizer: submit(…, tokenizer=tokenizer).")
-        request = Request(ids, replace(settings, return_dict_in_generate=False), adapter, tokenizer, taps)
+        request = Request(ids, replace(held, return_dict_in_generate=False), adapter, tokenizer, taps)
         self._enter(request)
         return request
 

@@ -22,7 +22,7 @@ class Waiting:
 @dataclass(frozen=True)
 class Finished:
     """The end. reason: "eos", "stop", "length" or "cancelled"; times in seconds, tokens_per_second after the first token;
-    reused_tokens: how many of the prompt's tokens an earlier answer had computed already."""
+    reused_tokens: how many of the prompt's tokens an earlier answer had computed already; drafted and accepted: tokens of speculation."""
 
     reason: str
     text: str
@@ -32,3 +32,5 @@ class Finished:
     first_token_seconds: float
     tokens_per_second: float
     reused_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0

@@ -7,9 +7,9 @@ import torch
 
 from core.generation.adapted import Adapted
 from core.generation.batch import Batch, Row
-from core.generation.loop import decode_step
 from core.generation.prefixes import PrefixStore
 from core.generation.request import Request
+from core.generation.step import decode_step
 from core.modeling.cache import Cache
 
 CHUNK = 128  # tokens of new prompts that are read between two steps of those who write

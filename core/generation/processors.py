@@ -1,140 +1,270 @@
-"""Scores before a token is picked, in the reference's order: penalties, then warpers.
+"""What changes the scores of the next token before one is picked. Each takes the ids so far (batch, tokens) and scores
+(batch, vocabulary) and returns scores of the same shape."""
 
-Each takes ids so far (batch, tokens) and scores (batch, vocabulary), and returns scores.
-"""
-
-from collections.abc import Callable
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 import torch
 
-from core.generation.config import GenerationConfig
+from core.errors import GenerationError
 
 Processor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def repetition(penalty: float) -> Processor:
-    """Keskar et al. 2019: scores of used tokens divided by the penalty where positive, multiplied where negative."""
+class LogitsProcessor(ABC):
+    """One change of the scores."""
 
-    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        used = scores.gather(1, ids)
-        return scores.scatter(1, ids, torch.where(used < 0, used * penalty, used / penalty))
-
-    return process
+    @abstractmethod
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """New scores; those given are left as they are."""
 
 
-def not_before(prompt: int, least: int, ends: list[int]) -> Processor:
-    """No end before so many new tokens."""
+class LogitsProcessorList(list[Processor]):
+    """Several, one after the other."""
 
-    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if ids.shape[1] - prompt < least:
-            scores = scores.clone()
-            scores[:, ends] = -torch.inf
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores after all of them."""
+        for process in self:
+            scores = process(input_ids, scores)
         return scores
 
-    return process
+
+# ------------------------------------------------------------------ what was written already
 
 
-def without_words(words: list[list[int]]) -> Processor:
-    """Of each sequence of tokens no last one after the others."""
-    alone = [word[0] for word in words if len(word) == 1]
+class RepetitionPenaltyLogitsProcessor(LogitsProcessor):
+    """Tokens that were used: positive scores divided by the penalty, negative ones multiplied. Keskar et al. 2019.
 
-    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    padding: (batch,) how many first tokens of each row do not count.
+    """
+
+    def __init__(self, penalty: float, padding: torch.Tensor | None = None) -> None:
+        self.penalty, self.padding = penalty, padding
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Used tokens made less likely."""
+        used = scores.new_zeros(scores.shape[0], scores.shape[1] + 1, dtype=torch.bool)
+        if self.padding is not None:  # padding falls into a column of its own
+            places = torch.arange(input_ids.shape[1], device=input_ids.device)
+            input_ids = input_ids.masked_fill(places < self.padding[:, None], scores.shape[1])
+        used = used.scatter(1, input_ids, True)[:, :-1]
+        return torch.where(used, torch.where(scores < 0, scores * self.penalty, scores / self.penalty), scores)
+
+
+class EncoderRepetitionPenaltyLogitsProcessor(RepetitionPenaltyLogitsProcessor):
+    """Tokens of the source, or of the prompt, made more likely by the penalty: against what is not there."""
+
+    def __init__(self, penalty: float, encoder_input_ids: torch.Tensor) -> None:
+        super().__init__(1 / penalty)
+        self.source = encoder_input_ids
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The source's tokens made more likely."""
+        return super().__call__(self.source.repeat_interleave(scores.shape[0] // self.source.shape[0], 0), scores)
+
+
+class PresenceFrequencyPenaltyLogitsProcessor(LogitsProcessor):
+    """Of every token that the answer holds, `presence` subtracted once and `frequency` for each time. OpenAI's API.
+
+    prompt: how many first tokens are not the answer's.
+    """
+
+    def __init__(self, presence: float, frequency: float, prompt: int) -> None:
+        self.presence, self.frequency, self.prompt = presence, frequency, prompt
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Used tokens made less likely."""
+        written = input_ids[:, self.prompt :]
+        counts = torch.zeros_like(scores).scatter_add(1, written, torch.ones_like(written, dtype=scores.dtype))
+        return scores - self.presence * (counts > 0) - self.frequency * counts
+
+
+class NoRepeatNGramLogitsProcessor(LogitsProcessor):
+    """No sequence of n tokens twice. Paulus et al. 2017."""
+
+    def __init__(self, ngram_size: int) -> None:
+        self.size = ngram_size
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """What would complete such a sequence left out."""
+        return _without_next(scores, input_ids, input_ids, self.size)
+
+
+class EncoderNoRepeatNGramLogitsProcessor(LogitsProcessor):
+    """No sequence of n tokens that stands in the source."""
+
+    def __init__(self, encoder_ngram_size: int, encoder_input_ids: torch.Tensor) -> None:
+        self.size, self.source = encoder_ngram_size, encoder_input_ids
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """What would complete such a sequence left out."""
+        source = self.source.repeat_interleave(scores.shape[0] // self.source.shape[0], 0)
+        return _without_next(scores, input_ids, source, self.size)
+
+
+def _without_next(scores: torch.Tensor, ids: torch.Tensor, text: torch.Tensor, size: int) -> torch.Tensor:
+    """Wherever the last size - 1 of `ids` stand in `text`, no token that follows them there."""
+    if ids.shape[1] < size - 1 or text.shape[1] < size:
+        return scores
+    windows = text.unfold(1, size, 1)
+    same = (windows[..., :-1] == ids[:, None, ids.shape[1] + 1 - size :]).all(-1)
+    banned = scores.new_zeros(scores.shape[0], scores.shape[1] + 1, dtype=torch.bool)
+    banned = banned.scatter(1, windows[..., -1].masked_fill(~same, scores.shape[1]), True)
+    return scores.masked_fill(banned[:, :-1], -math.inf)
+
+
+# ------------------------------------------------------------------ tokens and sequences that are wanted or not
+
+
+class SequenceBiasLogitsProcessor(LogitsProcessor):
+    """A number added to the score of the last token of a sequence, where the others of it were written just before.
+
+    sequence_bias: {(token, …): bias} or [[[token, …], bias], …].
+    """
+
+    def __init__(self, sequence_bias: dict[tuple[int, ...], float] | list[list]) -> None:
+        pairs = sequence_bias.items() if isinstance(sequence_bias, dict) else sequence_bias
+        self.pairs = [(tuple(tokens), float(bias)) for tokens, bias in pairs]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Biased scores. Raises GenerationError for a token outside the vocabulary."""
+        if outside := [token for tokens, _ in self.pairs for token in tokens if token >= scores.shape[1]]:
+            raise GenerationError(f"Token {outside[0]} is biased, but the vocabulary has {scores.shape[1]} tokens.")
+        bias = torch.zeros_like(scores)
+        for (*before, last), value in self.pairs:
+            if len(before) <= input_ids.shape[1]:
+                follows = input_ids[:, input_ids.shape[1] - len(before) :] == torch.tensor(before, device=input_ids.device)
+                bias[follows.all(1), last] += value
+        return scores + bias
+
+
+class NoBadWordsLogitsProcessor(SequenceBiasLogitsProcessor):
+    """Sequences never to be written; an end of the text cannot be one of them."""
+
+    def __init__(self, bad_words_ids: list[list[int]], eos_token_id: Sequence[int] = ()) -> None:
+        super().__init__({tuple(word): -math.inf for word in bad_words_ids if word not in [[end] for end in eos_token_id]})
+
+
+class SuppressTokensLogitsProcessor(LogitsProcessor):
+    """Tokens never to be written."""
+
+    def __init__(self, suppress_tokens: Sequence[int]) -> None:
+        self.tokens = list(suppress_tokens)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Without them."""
+        return _put(scores, self.tokens, -math.inf)
+
+
+class SuppressTokensAtBeginLogitsProcessor(SuppressTokensLogitsProcessor):
+    """Tokens not to begin with, `begin_index` tokens into the text."""
+
+    def __init__(self, begin_suppress_tokens: Sequence[int], begin_index: int) -> None:
+        super().__init__(begin_suppress_tokens)
+        self.begin = begin_index
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Without them at the beginning."""
+        return super().__call__(input_ids, scores) if input_ids.shape[1] == self.begin else scores
+
+
+class PrefixConstrainedLogitsProcessor(LogitsProcessor):
+    """Only the tokens that a function allows: (row of the batch, ids so far) -> tokens. De Cao et al. 2020."""
+
+    def __init__(self, prefix_allowed_tokens_fn: Callable[[int, torch.Tensor], list[int]], num_beams: int = 1) -> None:
+        self.allowed, self.beams = prefix_allowed_tokens_fn, num_beams
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The others left out; where all of a prompt's are out already, the allowed ones at 0. Raises GenerationError where none is."""
+        mask = torch.full_like(scores, -math.inf)
+        for row, ids in enumerate(input_ids):
+            tokens = self.allowed(row // self.beams, ids)
+            if not len(tokens):
+                raise GenerationError(
+                    f"prefix_allowed_tokens_fn allows no token after {ids.tolist()} of row {row // self.beams}."
+                )
+            mask[row, tokens] = 0
+        left = scores + mask
+        none = left.amax(-1).isneginf().view(-1, self.beams).all(1).repeat_interleave(self.beams)
+        return torch.where(none[:, None], mask, left)
+
+
+# ------------------------------------------------------------------ beginning, end and length
+
+
+class MinLengthLogitsProcessor(LogitsProcessor):
+    """No end before the text has so many tokens, the prompt counted."""
+
+    def __init__(self, min_length: int, eos_token_id: Sequence[int]) -> None:
+        self.least, self.ends = min_length, list(eos_token_id)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Without an end, while it is too short."""
+        return _put(scores, self.ends, -math.inf) if input_ids.shape[1] < self.least else scores
+
+
+class MinNewTokensLengthLogitsProcessor(MinLengthLogitsProcessor):
+    """No end before so many tokens after the prompt."""
+
+    def __init__(self, prompt_length_to_skip: int, min_new_tokens: int, eos_token_id: Sequence[int]) -> None:
+        super().__init__(prompt_length_to_skip + min_new_tokens, eos_token_id)
+
+
+class ForcedBOSTokenLogitsProcessor(LogitsProcessor):
+    """This token, and no other, after the first of the text."""
+
+    def __init__(self, bos_token_id: int) -> None:
+        self.tokens, self.at = [bos_token_id], 1
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Only these, at their place."""
+        return _put(torch.full_like(scores, -math.inf), self.tokens, 0.0) if input_ids.shape[1] == self.at else scores
+
+
+class ForcedEOSTokenLogitsProcessor(ForcedBOSTokenLogitsProcessor):
+    """One of these tokens, and no other, where the text reaches its greatest length."""
+
+    def __init__(self, max_length: int, eos_token_id: int | Sequence[int]) -> None:
+        self.tokens = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
+        self.at = max_length - 1
+
+
+class ExponentialDecayLengthPenalty(LogitsProcessor):
+    """(start, factor): from `start` tokens after the prompt on, an end becomes likelier, by factor ** (tokens beyond)."""
+
+    def __init__(self, exponential_decay_length_penalty: tuple[int, float], eos_token_id: Sequence[int], prompt: int) -> None:
+        self.start, self.factor = prompt + exponential_decay_length_penalty[0], exponential_decay_length_penalty[1]
+        self.ends = list(eos_token_id)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Ends raised."""
+        if input_ids.shape[1] <= self.start:
+            return scores
+        old = scores[:, self.ends]
+        more = old.abs() * (self.factor ** (input_ids.shape[1] - self.start) - 1)
         scores = scores.clone()
-        scores[:, alone] = -torch.inf
-        for *before, last in (word for word in words if 1 < len(word) <= ids.shape[1] + 1):
-            follows = (ids[:, -len(before) :] == torch.tensor(before, device=ids.device)).all(1)
-            scores[follows, last] = -torch.inf
+        scores[:, self.ends] = old + more.masked_fill(~old.isfinite(), 0)
         return scores
 
-    return process
+
+class InfNanRemoveLogitsProcessor(LogitsProcessor):
+    """No infinities and no NaN: the largest finite numbers and 0 in their place."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Finite scores."""
+        return scores.nan_to_num(0.0, torch.finfo(scores.dtype).max, torch.finfo(scores.dtype).min)
 
 
-def without_tokens(tokens: list[int], only_at: int | None = None) -> Processor:
-    """None of these tokens; or not as the one after `only_at` tokens."""
+class LogitNormalization(LogitsProcessor):
+    """Log-probabilities."""
 
-    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if only_at is None or ids.shape[1] == only_at:
-            scores = scores.clone()
-            scores[:, tokens] = -torch.inf
-        return scores
-
-    return process
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores whose exponentials sum to 1."""
+        return scores.log_softmax(-1)
 
 
-def forced(tokens: list[int], at: int) -> Processor:
-    """One of these tokens, and no other, after `at` tokens."""
-
-    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if ids.shape[1] == at:
-            scores = torch.full_like(scores, -torch.inf)
-            scores[:, tokens] = 0
-        return scores
-
-    return process
-
-
-def temperature(value: float) -> Processor:
-    """Scores divided by the temperature."""
-    return lambda ids, scores: scores / value
-
-
-def top_k(count: int) -> Processor:
-    """Only the k highest scores. Fan et al. 2018."""
-
-    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        least = scores.topk(min(count, scores.shape[-1])).values[:, -1:]
-        return scores.masked_fill(scores < least, -torch.inf)
-
-    return process
-
-
-def top_p(mass: float) -> Processor:
-    """The smallest set of tokens that reaches this probability. Holtzman et al. 2019."""
-
-    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        ordered, where = scores.sort(descending=False)
-        drop = ordered.softmax(-1).cumsum(-1) <= 1 - mass
-        drop[:, -1] = False
-        return scores.masked_fill(drop.scatter(1, where, drop), -torch.inf)
-
-    return process
-
-
-def min_p(share: float) -> Processor:
-    """Tokens at least this share as likely as the likeliest. Nguyen et al. 2024."""
-
-    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        chances = scores.softmax(-1)
-        return scores.masked_fill(chances < share * chances.amax(-1, keepdim=True), -torch.inf)
-
-    return process
-
-
-def processors_for(config: GenerationConfig, prompt: int) -> list[Processor]:
-    """Those that the configuration asks for."""
-    found: list[Processor] = []
-    if config.repetition_penalty != 1.0:
-        found.append(repetition(config.repetition_penalty))
-    if config.bad_words_ids:
-        found.append(without_words(config.bad_words_ids))
-    if config.min_new_tokens and config.eos_ids:
-        found.append(not_before(prompt, config.min_new_tokens, config.eos_ids))
-    if config.forced_bos_token_id is not None:
-        found.append(forced([config.forced_bos_token_id], 1))
-    if (end := config.forced_eos_token_id) is not None:
-        found.append(forced([end] if isinstance(end, int) else end, prompt + config.limit(prompt) - 1))
-    if config.suppress_tokens:
-        found.append(without_tokens(config.suppress_tokens))
-    if config.begin_suppress_tokens:
-        begin = prompt + 1 if prompt == 1 and config.forced_bos_token_id is not None else prompt
-        found.append(without_tokens(config.begin_suppress_tokens, only_at=begin))
-    if config.do_sample:
-        if config.temperature != 1.0:
-            found.append(temperature(config.temperature))
-        if config.top_k:
-            found.append(top_k(config.top_k))
-        if config.top_p < 1.0:
-            found.append(top_p(config.top_p))
-        if config.min_p is not None:
-            found.append(min_p(config.min_p))
-    return found
+def _put(scores: torch.Tensor, tokens: list[int], value: float) -> torch.Tensor:
+    scores = scores.clone()
+    scores[:, tokens] = value
+    return scores

@@ -18,7 +18,13 @@ from core.modeling.taps import Taps, tapped
 
 def needs_solo(model: PreTrainedModel, config: GenerationConfig, taps: Taps | None) -> bool:
     """Whether the batched lane cannot serve this."""
-    return taps is not None or isinstance(model, Seq2Seq) or config.num_beams > 1 or not config.use_cache
+    return (
+        taps is not None
+        or isinstance(model, Seq2Seq)
+        or config.num_beams > 1
+        or not config.use_cache
+        or bool(config.prompt_lookup_num_tokens)
+    )
 
 
 class Solo:

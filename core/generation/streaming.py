@@ -4,13 +4,15 @@ import queue
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from core.generation.config import GenerationConfig
 from core.generation.events import Finished, TextDelta
-from core.generation.loop import prepare, steps
+from core.generation.loop import steps_of
+from core.generation.prompt import prepare, settings
 from core.modeling.model import PreTrainedModel
 
 
@@ -77,7 +79,7 @@ class Answer:
         self._text, self._mute = Detokeniser(tokenizer, stop_strings), tokenizer is None
         self._prompt, self._begin, self._first = prompt_tokens, time.perf_counter() if begin is None else begin, 0.0
         self.reason: str | None = None
-        self.reused_tokens = 0
+        self.reused_tokens = self.drafted_tokens = self.accepted_tokens = 0
 
     def take(self, token: int, ended: bool) -> TextDelta | None:
         """One more token; `ended`: it is one that ends an answer, and has no text."""
@@ -100,7 +102,16 @@ class Answer:
         first = self._first or end
         speed = (len(ids) - 1) / (end - first) if len(ids) > 1 and end > first else 0.0
         times = (end - self._begin, first - self._begin, speed)
-        yield Finished(self.reason or "length", self._text.text, ids, self._prompt, *times, self.reused_tokens)
+        yield Finished(
+            self.reason or "length",
+            self._text.text,
+            ids,
+            self._prompt,
+            *times,
+            self.reused_tokens,
+            self.drafted_tokens,
+            self.accepted_tokens,
+        )
 
 
 def stream(
@@ -113,15 +124,21 @@ def stream(
     **values: Any,
 ) -> Iterator[TextDelta | Finished]:
     """One prompt's (1, tokens) answer as events, the last of them Finished. `cancelled` is asked at every step."""
-    ids, mask, config, source = prepare(model, input_ids, config, {"attention_mask": attention_mask, **values})
-    stops = [config.stop_strings] if isinstance(config.stop_strings, str) else config.stop_strings or []
-    answer = Answer(tokenizer, stops, ids.shape[1])
+    held = settings(model, config, {k: v for k, v in values.items() if k in GenerationConfig.knobs()})
+    stops = [held.stop_strings] if isinstance(held.stop_strings, str) else held.stop_strings or []
+    # stop strings are found as the text is written, not by decoding it anew at every step
+    held = replace(held, stop_strings=None)
+    others = {k: v for k, v in values.items() if k not in GenerationConfig.knobs()}
+    job = prepare(model, input_ids, held, {"attention_mask": attention_mask, **others})
+    answer = Answer(tokenizer, stops, job.prompt)
     training = model.training
     model.eval()
-    loop = steps(model, ids, mask, config, source=source)
+    loop = steps_of(job)
     try:
         for step in loop:
-            if delta := answer.take(int(step.tokens[0]), ended=not step.running[0]):
+            token = int(step.tokens[0])
+            answer.drafted_tokens, answer.accepted_tokens = job.drafted, job.accepted
+            if delta := answer.take(token, ended=token in held.eos_ids):
                 yield delta
             if cancelled is not None and cancelled():
                 answer.reason = "cancelled"

@@ -138,7 +138,7 @@ class Plan:
         each = [getattr(attention, name, None) for name in ("q_norm", "k_norm")]
         q_norm, k_norm = (None if module is None else Norm(module) for module in each)
         for own in (q_norm, k_norm):
-            if own is not None and own.kind != ops.RMS or (q_norm is None) != (k_norm is None):
+            if (own is not None and own.kind != ops.RMS) or (q_norm is None) != (k_norm is None):
                 raise Unfit("its heads have norms of another kind")
         values = common | {
             "other": self.qkv.address + 4 * k_at,

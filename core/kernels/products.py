@@ -9,13 +9,12 @@ from typing import Any
 
 from numba import njit
 
-from core.kernels.ops import BF16, F16, F32, Q4_1, Q8_0
+from core.kernels.ops import BF16, F32, Q4_1
 from core.kernels.vec import (
     add,
     bf16,
     bf16_part,
     byte,
-    every,
     f16,
     f16_part,
     f32,

@@ -22,7 +22,6 @@ from core.kernels.ops import (
     PRODUCT,
     Q4_1,
     Q8_0,
-    RELU,
     SILU,
 )
 from core.kernels.products import block_sums, dense, eight_bits, finish, four_bits, jit

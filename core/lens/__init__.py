@@ -4,5 +4,18 @@ from core.lens.attention import dequantise, pool, quantise
 from core.lens.embedding import flat, similarity
 from core.lens.hidden import plane, readable_tokens
 from core.lens.inspection import Inspection, inspect
+from core.lens.likelihood import Choice, likelihood
 
-__all__ = ["Inspection", "dequantise", "flat", "inspect", "plane", "pool", "quantise", "readable_tokens", "similarity"]
+__all__ = [
+    "Choice",
+    "Inspection",
+    "dequantise",
+    "flat",
+    "inspect",
+    "likelihood",
+    "plane",
+    "pool",
+    "quantise",
+    "readable_tokens",
+    "similarity",
+]

@@ -69,6 +69,7 @@ class Cache:
     def __init__(self) -> None:
         self._layers: dict[int, _Layer] = {}
         self.cross: dict[int, Pair] = {}
+        self.virtual = 0  # how many of the first places belong to no token: a tuned prefix
 
     @classmethod
     def of(cls, past: Any) -> "Cache":
@@ -129,9 +130,9 @@ class Cache:
         return sum(x.untyped_storage().nbytes() for layer in self._layers.values() for x in (layer.keys, layer.values))
 
     def trim(self, length: int) -> None:
-        """Forget all but the first `length` tokens."""
+        """Forget all but the first `length` tokens; a tuned prefix stays."""
         for layer in self._layers.values():
-            layer.length = min(layer.length, length)
+            layer.length = min(layer.length, self.virtual + length)
 
     def reorder(self, indices: torch.Tensor) -> None:
         """Keep these rows of the batch, in this order; rows may repeat."""

@@ -14,10 +14,10 @@ from torch import nn
 
 from core.modeling.layers import activation
 from core.modeling.linear import Linear
-from core.modeling.losses import causal_loss, classification_loss, token_loss
+from core.modeling.losses import causal_loss, classification_loss, token_loss, unseen_loss
 from core.modeling.model import PreTrainedModel, keep_logits
 from core.modeling.outputs import HeadOutput, ModelOutput, QuestionAnsweringModelOutput
-from core.modeling.taps import tap
+from core.modeling.taps import tap, wanted
 
 
 class Head(PreTrainedModel):
@@ -27,6 +27,7 @@ class Head(PreTrainedModel):
     trunk: ClassVar[type[PreTrainedModel]]
     trunk_options: ClassVar[dict[str, Any]] = {}
     output: ClassVar[Any] = HeadOutput
+    accepts_loss_kwargs: ClassVar[bool] = False  # whether the loss is normalised by num_items_in_batch
 
     def __init_subclass__(cls, trunk: type[PreTrainedModel] | None = None, **trunk_options: Any) -> None:
         super().__init_subclass__()
@@ -96,12 +97,18 @@ class VocabularyHead(Head):
             if within := cls.output_name.rpartition(".")[0]:
                 cls._tied_weights_keys[f"{cls.output_name}.bias"] = f"{within}.bias"
 
+    def trained_output(self) -> list[torch.Tensor]:
+        """The trained parameters of the layer over the vocabulary."""
+        output = self.get_output_embeddings()
+        return [] if output is None else [parameter for parameter in output.parameters() if parameter.requires_grad]
+
 
 class CausalLMHead(VocabularyHead):
     """Logits (batch, tokens, vocabulary) for the next token, of the last `logits_to_keep` tokens where that is not 0; labels
     (batch, tokens), -100 not counted."""
 
     output_bias: ClassVar[bool] = False
+    accepts_loss_kwargs = True
 
     def make_head(self, config: Any) -> None:
         """One layer over the vocabulary."""
@@ -118,10 +125,14 @@ class CausalLMHead(VocabularyHead):
         return_dict: bool | None = None,
         logits_to_keep: int = 0,
         num_items_in_batch: Any = None,
+        skip_logits: bool = False,
         **named: Any,
     ) -> Any:
-        """The trunk's inputs; logits, and a loss where labels are given."""
+        """The trunk's inputs; logits, and a loss where labels are given. skip_logits: the loss alone, in less memory."""
         out, _ = self.run_trunk(inputs, named)
+        if skip_logits and labels is not None and not wanted("logits", None):
+            loss = unseen_loss(self.logits, out.last_hidden_state, labels, self.trained_output(), True, num_items_in_batch)
+            return HeadOutput(loss, None, **inner(out)).packed(self.wants_dict(return_dict))
         logits = tap("logits", None, self.logits(keep_logits(out.last_hidden_state, logits_to_keep)))
         loss = None if labels is None else causal_loss(logits, labels, num_items_in_batch)
         return HeadOutput(loss, logits, **inner(out)).packed(self.wants_dict(return_dict))
@@ -153,6 +164,7 @@ class TokenHead(Head):
     """Logits (batch, tokens, labels) for each token."""
 
     classifier_name: ClassVar[str] = "classifier"
+    accepts_loss_kwargs = True
     dropout_names: ClassVar[tuple[str, ...]] = ("classifier_dropout", "hidden_dropout", "hidden_dropout_prob")
 
     def make_head(self, config: Any) -> None:
@@ -180,6 +192,8 @@ class TokenHead(Head):
 
 class PooledHead(TokenHead):
     """Logits (batch, labels) for a whole text, from the trunk's pooled state; one label regresses."""
+
+    accepts_loss_kwargs = False
 
     def state(self, out: Any) -> torch.Tensor:
         """What is classified: of the text (batch, width)."""
@@ -248,6 +262,8 @@ BY_CHOICE = {"input_ids": 1, "attention_mask": 1, "token_type_ids": 1, "position
 
 class MaskedHead(VocabularyHead):
     """Logits (batch, tokens, vocabulary) for the masked words; labels (batch, tokens), -100 not counted."""
+
+    accepts_loss_kwargs = True
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
         """Cross entropy at the masked places."""

@@ -1,10 +1,12 @@
 """Small blocks several architectures share."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from core.errors import ConfigError
 
@@ -100,6 +102,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(…, width) -> (…, width)."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _LeanNorm.apply(x, self.weight, self.eps)  # type: ignore[return-value]
         if x.dtype == self.weight.dtype == torch.float32:
             return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
         return self.weight * F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype)
@@ -107,3 +111,48 @@ class RMSNorm(nn.Module):
     def extra_repr(self) -> str:
         """As in a printed model."""
         return f"{self.weight.numel()}, eps={self.eps}"
+
+
+class _LeanNorm(torch.autograd.Function):
+    """RMSNorm that keeps its input, which others keep too, and one number a row, where autograd would keep every step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:  # type: ignore[override]
+        whole = x.float()
+        scale = (torch.linalg.vector_norm(whole, dim=-1, keepdim=True).square_() / x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        return weight * (whole * scale).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+        x, weight, scale = ctx.saved_tensors
+        unit = x.float() * scale
+        of_weight = None
+        if ctx.needs_input_grad[1]:
+            of_weight = (gradient * unit.to(x.dtype)).flatten(0, -2).sum(0).to(weight.dtype)
+        flow = (gradient * weight).float()
+        mean = (flow * unit).mean(-1, keepdim=True)
+        return flow.addcmul_(unit, mean, value=-1).mul_(scale).to(x.dtype), of_weight, None
+
+
+def gated(act: Callable[[torch.Tensor], torch.Tensor], gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """act(gate) * up. Shazeer 2020."""
+    if act is F.silu and torch.is_grad_enabled() and (gate.requires_grad or up.requires_grad):
+        return _LeanGate.apply(gate, up)  # type: ignore[return-value]
+    return act(gate) * up
+
+
+class _LeanGate(torch.autograd.Function):
+    """silu(gate) * up that keeps its two inputs and not silu(gate) beside them."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+        gate, up = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(gradient * up, gate), F.silu(gate).mul_(gradient)

@@ -320,6 +320,14 @@ class PreTrainedModel(nn.Module):
 
         return generate(self, inputs, generation_config, **kwargs)
 
+    def compute_transition_scores(
+        self, sequences: torch.Tensor, scores: tuple[torch.Tensor, ...], beam_indices: torch.Tensor | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """The score of each token that `generate` chose: core.generation.outputs.transition_scores."""
+        from core.generation.outputs import transition_scores
+
+        return transition_scores(sequences, scores, beam_indices, **kwargs)
+
     def can_generate(self) -> bool:
         """Whether it has a language-modelling head to generate with."""
         return type(self).__name__.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))

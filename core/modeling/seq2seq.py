@@ -8,7 +8,7 @@ from torch import nn
 
 from core.errors import ConfigError
 from core.modeling.heads import Head, inner
-from core.modeling.losses import classification_loss, token_loss
+from core.modeling.losses import classification_loss, token_loss, unseen_loss
 from core.modeling.masks import Mask, make_mask
 from core.modeling.model import PreTrainedModel, default_positions, keep_logits
 from core.modeling.outputs import (
@@ -18,7 +18,7 @@ from core.modeling.outputs import (
     Seq2SeqLMOutput,
     Seq2SeqModelOutput,
 )
-from core.modeling.taps import head_mask_taps, tap, tapped, under
+from core.modeling.taps import head_mask_taps, tap, tapped, under, wanted
 
 
 class Seq2Seq(PreTrainedModel):
@@ -277,6 +277,7 @@ class ConditionalHead(Head, Seq2Seq):
     labels (batch, target tokens), -100 not counted, are what the decoder is to write: it reads them shifted to the right."""
 
     output = Seq2SeqLMOutput
+    accepts_loss_kwargs = True
 
     def make_head(self, config: Any) -> None:
         """One layer over the vocabulary, of the decoder's table's size."""
@@ -294,15 +295,20 @@ class ConditionalHead(Head, Seq2Seq):
         return_dict: bool | None = None,
         logits_to_keep: int = 0,
         num_items_in_batch: Any = None,
+        skip_logits: bool = False,
         **named: Any,
     ) -> Any:
-        """The trunk's inputs; logits, and a loss where labels are given."""
+        """The trunk's inputs; logits, and a loss where labels are given. skip_logits: the loss alone, in less memory."""
         given = dict(zip(self.trunk.forward_names(), inputs, strict=False)) | named
         if labels is not None:  # nobody goes on from there
             given.setdefault("use_cache", False)
         if labels is not None and given.get("decoder_input_ids") is None and given.get("decoder_inputs_embeds") is None:
             given["decoder_input_ids"] = self.shift_right(labels)
         out, _ = self.run_trunk((), given)
+        if skip_logits and labels is not None and not wanted("logits", None):
+            trained = [parameter for parameter in getattr(self, self.output_name).parameters() if parameter.requires_grad]
+            loss = unseen_loss(self.logits, out.last_hidden_state, labels, trained, False, num_items_in_batch)
+            return self.output(loss, None, **inner(out, self.output)).packed(self.wants_dict(return_dict))
         logits = tap("logits", None, self.logits(keep_logits(out.last_hidden_state, logits_to_keep)))
         loss = None if labels is None else token_loss(logits, labels, num_items_in_batch)
         return self.output(loss, logits, **inner(out, self.output)).packed(self.wants_dict(return_dict))

@@ -15,7 +15,7 @@ from core.modeling.cache import Cache
 from core.modeling.configuration import PreTrainedConfig
 from core.modeling.decoder import RotaryDecoder
 from core.modeling.heads import CausalLMHead, LastTokenHead, TokenHead
-from core.modeling.layers import RMSNorm, activation
+from core.modeling.layers import RMSNorm, activation, gated
 from core.modeling.linear import Linear, together
 from core.modeling.masks import Mask
 from core.modeling.model import PreTrainedModel
@@ -105,7 +105,7 @@ class LlamaMLP(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, width) -> the same."""
         gate, up = together(x, self.gate_proj, self.up_proj)
-        return self.down_proj(tap("mlp_act", self.layer, self.act_fn(gate) * up))
+        return self.down_proj(tap("mlp_act", self.layer, gated(self.act_fn, gate, up)))
 
 
 class LlamaDecoderLayer(nn.Module):

@@ -13,6 +13,7 @@ from core.modeling.positions import Sinusoids
 from core.modeling.seq2seq import ConditionalHead, DecoderStack, EncoderDecoder, EncoderStack
 from core.modeling.taps import tap
 from core.models.bart import BartConfig, BartLayer, BartPreTrainedModel, BartStack
+from core.models.whisper_times import transcribe
 from core.tokenization.languages import WHISPER, WHISPER_CODES
 
 
@@ -160,9 +161,54 @@ class WhisperModel(EncoderDecoder, WhisperPreTrainedModel):
 class WhisperForConditionalGeneration(ConditionalHead, WhisperPreTrainedModel, trunk=WhisperModel):
     """With a layer that predicts the next token.
 
-    `generate(input_features, language="en", task="transcribe" or "translate")` writes down a clip of 30 seconds; a language that is not
-    given is told from the clip.
+    `generate(input_features, language="en", task="transcribe" or "translate")` writes down a clip of 30 seconds, or a longer one window by
+    window; a language that is not given is told from the clip.
     """
+
+    def generate(
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: Any = None,
+        *,
+        return_timestamps: bool | None = None,
+        return_token_timestamps: bool = False,
+        return_segments: bool = False,
+        attention_mask: torch.Tensor | None = None,
+        **values: Any,
+    ) -> Any:
+        """As every model's. return_timestamps: with the times at which segments begin and end, as tokens; recordings of more than a window
+        always have them. attention_mask (batch, frames): the frames that are sound.
+
+        return_token_timestamps and return_segments give a dictionary: sequences (batch, tokens) without the prompt, prompts, segments a row
+        of {"start", "end", "tokens"} in seconds, and token_timestamps (batch, tokens).
+        """
+        features = inputs if inputs is not None else values.get("input_features")
+        said = special_tokens(self.config) | self.generation_config.extra
+        timed = bool(said.get("return_timestamps") if return_timestamps is None else return_timestamps)
+        long = features is not None and features.shape[-1] > 2 * self.config.max_source_positions
+        if features is None or not (timed or long or return_token_timestamps or return_segments):
+            return super().generate(inputs, generation_config, **values)
+        values.pop("input_features", None)
+        config = generation_config or self.generation_config
+        knobs = {name: values[name] for name in ("language", "task") if name in values}
+        ends = config.eos_ids or self.generation_config.eos_ids
+        said |= {"end": ends[0], "pad": config.pad_token_id if config.pad_token_id is not None else ends[0]}
+        given, rules = values.pop("decoder_input_ids", None), values.pop("logits_processor", None) or []
+
+        def write(encoded: Any, prompt: torch.Tensor, rule: list[Any]) -> torch.Tensor:
+            states = (encoded.last_hidden_state,)
+            options = {**values, "decoder_input_ids": prompt, "logits_processor": [*rules, *rule]}
+            out = super(WhisperForConditionalGeneration, self).generate(
+                None, generation_config, encoder_outputs=states, **options
+            )
+            return out if isinstance(out, torch.Tensor) else out.sequences
+
+        def prompt_of(encoded: Any) -> torch.Tensor:
+            return self.decoder_prompt(encoded, config.updated(**knobs), given)
+
+        lengths = None if attention_mask is None else attention_mask.sum(-1)
+        found = transcribe(self, features, lengths, said, write, prompt_of, timed or long, return_token_timestamps)
+        return found if return_segments or return_token_timestamps else found["sequences"]
 
     def decoder_prompt(self, encoded: Any, config: Any, given: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, tokens): the caller's; or the start, the language and the task, where the model knows several, and that no times are

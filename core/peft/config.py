@@ -1,10 +1,13 @@
-"""Adapter configurations: the keys of adapter_config.json. Unknown keys are kept and written back."""
+"""Adapter configurations: the keys of adapter_config.json. What a method does not use is kept and written back.
+
+One registry: a method is one file with a configuration class, `class LoraConfig(…, method="LORA")`; its `tuner` makes the modules.
+"""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from core.errors import AdapterError
 
@@ -20,83 +23,90 @@ class TaskType(StrEnum):
     FEATURE_EXTRACTION = "FEATURE_EXTRACTION"
 
 
-def _knob(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "min": low, "max": high})
+def knob(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
+    """A field with what a person is told of it, and its range."""
+    values = {"metadata": {"help": help, "min": low, "max": high}}
+    return field(default_factory=default, **values) if callable(default) else field(default=default, **values)
 
 
 @dataclass
-class LoraConfig:
-    """Low-rank adapters. Hu et al. 2021: W x + alpha/r B A x."""
+class PeftConfig:
+    """What all methods have. `refused` are the reference's keys that a method knows only at their defaults."""
 
-    r: int = _knob(8, "Rank: how many directions each adapted layer may learn.", 1, 256)
-    lora_alpha: float = _knob(8, "The adapter's output is scaled by lora_alpha / r.", 1, 512)
-    lora_dropout: float = _knob(0.0, "Share of the adapter's inputs dropped while training.", 0, 0.9)
-    target_modules: list[str] | str | None = _knob(None, "Which layers: names, a regular expression, or all-linear.")
-    bias: str = _knob("none", "Which biases are trained too.")
-    use_rslora: bool = _knob(False, "Scale by lora_alpha / sqrt(r) instead. Kalajdzievski 2023.")
-    modules_to_save: list[str] | None = _knob(None, "Layers trained whole and saved with the adapter.")
-    fan_in_fan_out: bool = _knob(False, "The weights are stored (in, out); found by itself.")
-    init_lora_weights: bool | str = _knob(True, "Start as the identity; 'gaussian' draws A from a normal distribution.")
-    task_type: str | None = _knob(None, "What the model is for, such as CAUSAL_LM.")
-    inference_mode: bool = _knob(False, "Loaded to be used, not trained.")
-    base_model_name_or_path: str | None = _knob(None, "The model the adapter belongs to.")
-    peft_type: str = _knob("LORA", "The method.")
+    task_type: str | None = knob(None, "What the model is for, such as CAUSAL_LM.")
+    inference_mode: bool = knob(False, "Loaded to be used, not trained.")
+    base_model_name_or_path: str | None = knob(None, "The model the adapter belongs to.")
+    revision: str | None = knob(None, "Which version of that model.")
+    auto_mapping: dict[str, str] | None = knob(None, "The class of that model, where the task does not say it.")
+    peft_version: str | None = knob(None, "Which program wrote the files.")
+    modules_to_save: list[str] | None = knob(None, "Layers trained whole and saved with the adapter.")
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    methods: ClassVar[dict[str, type["PeftConfig"]]] = {}
+    peft_type: ClassVar[str] = ""
+    is_prompt_learning: ClassVar[bool] = False
+    refused: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, method: str | None = None) -> None:
+        super().__init_subclass__()
+        if method is not None:
+            cls.peft_type = method
+            PeftConfig.methods[method] = cls
+
     def __post_init__(self) -> None:
-        if not isinstance(self.r, int) or self.r < 1:
-            raise AdapterError(f"r must be a whole number of at least 1, not {self.r!r}.")
-        if not 0 <= self.lora_dropout < 1:
-            raise AdapterError(f"lora_dropout must be at least 0 and below 1, not {self.lora_dropout!r}.")
-        if self.bias != "none":
-            raise AdapterError(f"bias={self.bias!r} is not supported yet; use 'none'.")
-        for key in ("use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform"):
-            if self.extra.get(key):
-                raise AdapterError(f"{key} is not supported yet.")
-        if isinstance(self.target_modules, set | tuple):
-            self.target_modules = sorted(self.target_modules)
         if self.task_type is not None:
             self.task_type = str(self.task_type)
-
-    @property
-    def scaling(self) -> float:
-        """What the adapter's output is multiplied by."""
-        return self.lora_alpha / (self.r**0.5 if self.use_rslora else self.r)
+        if isinstance(self.modules_to_save, set | tuple):
+            self.modules_to_save = sorted(self.modules_to_save)
+        for key, default in self.refused.items():
+            if self.extra.get(key, default) not in (default, None, False):
+                raise AdapterError(f"{key}={self.extra[key]!r} of the method {self.peft_type} is not supported: leave it out.")
 
     def to_dict(self) -> dict[str, Any]:
         """As in adapter_config.json."""
-        values = asdict(self)
-        return {**values.pop("extra"), **values}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        return {**self.refused, **self.extra, **own, "peft_type": self.peft_type}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "LoraConfig":
-        """From the content of an adapter_config.json. Raises AdapterError for another method."""
-        if values.get("peft_type", "LORA") != "LORA":
-            raise AdapterError(f"Adapters of the method {values['peft_type']} are not supported yet; supported: LORA.")
-        known = {f.name for f in fields(cls)} - {"extra"}
+    def from_dict(cls, values: dict[str, Any]) -> "PeftConfig":
+        """From the content of an adapter_config.json; its peft_type says the class. Raises AdapterError for an unknown method."""
+        kind = values.get("peft_type", cls.peft_type)
+        found = PeftConfig.methods.get(kind)
+        if found is None:
+            raise AdapterError(f"Adapters of the method {kind} are not supported; supported: {', '.join(PeftConfig.methods)}.")
+        if not issubclass(found, cls):
+            raise AdapterError(f"The adapter is of the method {kind}, not {cls.peft_type}: read it with PeftConfig.")
+        known = {f.name for f in fields(found)} - {"extra"}
         own = {k: v for k, v in values.items() if k in known}
-        return cls(**own, extra={k: v for k, v in values.items() if k not in known})
+        return found(**own, extra={k: v for k, v in values.items() if k not in known and k != "peft_type"})
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "LoraConfig":
-        """Read adapter_config.json of a folder."""
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Read adapter_config.json of a folder. Raises AdapterError."""
         path = Path(folder) / "adapter_config.json"
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise AdapterError(f"{folder} has no adapter_config.json: it is not an adapter's folder.") from None
-        except (OSError, ValueError, AttributeError) as error:
-            if isinstance(error, AdapterError):
-                raise
+        except (OSError, ValueError) as error:
             raise AdapterError(f"{path} cannot be read as JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise AdapterError(f"{path} holds no JSON object.")
+        try:
+            return cls.from_dict(values)  # type: ignore[return-value]
+        except TypeError as error:
+            raise AdapterError(f"{path} has a value of a wrong kind: {error}.") from error
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write adapter_config.json, beside and renamed."""
         path = Path(folder) / "adapter_config.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         values = {**self.to_dict(), "inference_mode": True}
         part.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         part.replace(path)
 
 
-PeftConfig = LoraConfig
+def get_peft_config(config_dict: dict[str, Any]) -> PeftConfig:
+    """A configuration from a plain dict with a peft_type."""
+    return PeftConfig.from_dict(config_dict)

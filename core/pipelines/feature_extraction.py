@@ -6,45 +6,65 @@ import torch
 import torch.nn.functional as F
 
 from core.errors import ConfigError
-from core.pipelines.base import Pipeline
+from core.pipelines.base import Piece, Pipeline, row_of, text_of
+from core.pipelines.options import Option
 
 
 class FeatureExtractionPipeline(Pipeline):
     """`extractor("text")` -> the last hidden state as nested lists [1][tokens][width]; `pooling="mean"` gives one vector a text."""
 
     task = "feature-extraction"
+    batch_size = 32
+    options = (
+        Option("pooling", None, "One vector a text: the mean of its tokens' or its first token's.", choices=("mean", "cls")),
+        Option("normalize", False, "Whether pooled vectors have length one."),
+        Option("return_tensors", False, "Whether to give tensors instead of lists."),
+        Option("truncation", None, "Accepted: texts longer than the model are cut, and the number of tokens is told."),
+        Option("tokenize_kwargs", None, "More arguments for the tokenizer."),
+    )
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        inputs: str | list[str],
-        return_tensors: bool = False,
-        pooling: str | None = None,
-        normalize: bool = False,
-        batch_size: int = 32,
-    ) -> Any:
-        """A text or a list of texts.
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, num_workers: int = 0, **given: Any) -> Any:
+        """A text or several. With pooling, a tensor (texts, width) of all of them, or of a stream one of (width,) each."""
+        pooled = self.settings(given)["pooling"]
+        result = super().__call__(inputs, batch_size=batch_size, **given)
+        if not pooled:
+            return result
+        if isinstance(inputs, str):
+            return result[None]
+        if isinstance(result, list):
+            if not result:
+                raise ConfigError("There is no text to embed.")
+            return torch.stack(result)
+        return result
 
-        pooling: None for every token's vector; "mean" over the text's tokens or "cls", its first, for a tensor (texts, width), of length
-        one where `normalize`. Texts longer than the model are cut.
-        """
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
-        if not texts:
-            raise ConfigError("There is no text to embed.")
-        if pooling not in (None, "mean", "cls"):
-            raise ConfigError(f"pooling must be None, 'mean' or 'cls', not {pooling!r}.")
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        found: list[Any] = [None] * len(texts)
-        limit = min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
-        for begin in range(0, len(order), batch_size):
-            rows = order[begin : begin + batch_size]
-            batch = self.tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=limit, return_tensors="pt")
-            batch = batch.to(self.model.device)
-            hidden = self.model(**batch).last_hidden_state
-            for i, vectors, mask in zip(rows, hidden, batch["attention_mask"].bool(), strict=True):
-                found[i] = vectors[mask].float()
-        if pooling:
-            pooled = torch.stack([vectors.mean(0) if pooling == "mean" else vectors[0] for vectors in found])
-            return F.normalize(pooled, dim=-1) if normalize else pooled
-        found = [vectors[None] if return_tensors else [vectors.tolist()] for vectors in found]
-        return found[0] if isinstance(inputs, str) else found
+    def prepare(self, item: Any, options: dict[str, Any]) -> list[Piece]:
+        """One piece."""
+        encoded, cut = self.encode(text_of(item, self.task), **(options["tokenize_kwargs"] or {}))
+        return [Piece(row_of(encoded), cut=cut)]
+
+    def forward(self, inputs: dict[str, torch.Tensor], options: dict[str, Any]) -> list[Any]:
+        """(longest, width) a row, padding included; pooled, (width,)."""
+        out, mask = self.run_model(inputs), inputs.get("attention_mask")
+        if options["pooling"] == "mean":
+            return list(mean_vectors(out, mask, options["normalize"]).cpu())
+        if options["pooling"] == "cls":
+            vectors = out[0][:, 0].float()
+            return list((F.normalize(vectors, dim=-1) if options["normalize"] else vectors).cpu())
+        return list(out[0].float().cpu())
+
+    def finish(self, pieces: list[Piece], outputs: list[Any], options: dict[str, Any]) -> Any:
+        """Without padding."""
+        if options["pooling"]:
+            return outputs[0]
+        vectors = outputs[0][: pieces[0].length]
+        return vectors[None] if options["return_tensors"] else [vectors.tolist()]
+
+
+def mean_vectors(out: Any, mask: torch.Tensor | None, normalize: bool = True) -> torch.Tensor:
+    """The mean of each text's tokens: (batch, tokens, width) -> (batch, width), of length one where asked for."""
+    states = out[0].float()
+    if mask is None:
+        vectors = states.mean(1)
+    else:
+        vectors = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    return F.normalize(vectors, dim=-1) if normalize else vectors

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from core.checkpoints.checkpoint import CTRANSLATE2, is_ctranslate2
 from core.errors import TokenizerError
 from core.tokenization import named, speech, translation
 from core.tokenization.backend import read_backend
@@ -120,6 +121,8 @@ def _from_folder(path: Path, cls: type[PreTrainedTokenizer] | None, overrides: d
     ready = whole.is_file() and not any((path / file).is_file() for file in ("source.spm",))
     if ready:
         backend = read_backend(whole)
+        if cls is speech.WhisperTokenizer:  # CTranslate2 leaves the settings out
+            settings = {**cls.layout.defaults, **settings}
     elif cls.layout.build:
         settings = {**cls.layout.defaults, **settings}
         backend = cls.layout.build(path, settings)
@@ -139,6 +142,8 @@ def _class(path: Path, settings: dict[str, Any]) -> type[PreTrainedTokenizer]:
     kind = str(settings.get("tokenizer_class") or "")
     if found := CLASSES.get(kind) or CLASSES.get(kind.removesuffix("Fast")):
         return found
+    if (path / CTRANSLATE2).is_file() and is_ctranslate2(path / CTRANSLATE2):  # of such files only Whisper's are read
+        return speech.WhisperTokenizer
     if (path / "tokenizer.json").is_file():
         return PreTrainedTokenizer
     model_type = read_json(path / "config.json").get("model_type")

@@ -1,54 +1,11 @@
-"""Rows of a file as conversations, and conversations as ids with labels on the answers."""
+"""Rows as conversations, and conversations as ids with labels on the answers."""
 
-import csv
-import json
-from pathlib import Path
 from typing import Any
 
 from core.errors import DataError
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 PAIRS = [("prompt", "completion"), ("prompt", "response"), ("question", "answer"), ("input", "output")]
-ENDINGS = (".json", ".jsonl", ".csv")
-
-
-def load_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a .json (a list), .jsonl or .csv file. Raises DataError naming the file, the line and what is wrong there."""
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise DataError(f"{path.name} is not a .json, .jsonl or .csv file.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path.name} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    kind = path.suffix.lower()
-    if kind == ".csv":
-        rows: list[Any] = list(csv.DictReader(text.splitlines(keepends=True)))
-        first = 2
-    elif kind == ".json":
-        try:
-            rows = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{path.name} is not JSON: {error}.") from error
-        if not isinstance(rows, list):
-            raise DataError(f"{path.name} must hold a list of rows, not a {type(rows).__name__}.")
-        first = 1
-    else:
-        rows, first = [], 1
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                try:
-                    rows.append(json.loads(line))
-                except ValueError as error:
-                    raise DataError(f"{path.name}, line {number}: not JSON: {error}.") from error
-    if not rows:
-        raise DataError(f"{path.name} has no rows.")
-    for number, row in enumerate(rows, first):
-        if not isinstance(row, dict):
-            raise DataError(f"{path.name}, row {number}: a {type(row).__name__} where an object with named fields is expected.")
-    return rows
 
 
 def detect_format(rows: list[dict[str, Any]]) -> str:

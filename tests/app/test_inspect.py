@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pages import tab
 
 TEXT = "The cat <b>sat</b> on ${1+1} {{mats}}."
 
@@ -15,7 +16,7 @@ def page(server: Any, chromium: Any) -> Iterator[Any]:
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.goto(str(getattr(server, "url", server)))
-    page.get_by_role("tab", name="Inspect").click()
+    tab(page, "Inspect")
     yield page
     assert page.problems == []
     page.close()

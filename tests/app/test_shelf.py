@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hub_server import Hub
+from pages import tab
 from serving import Server, start_server
 
 import core
@@ -113,7 +114,7 @@ def page(shop: Server, chromium: Any) -> Iterator[Any]:
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(shop.url)
-    page.get_by_role("tab", name="Models").click()
+    tab(page, "Models")
     page.wait_for_selector(".ml[data-state=ready]")
     yield page
     page.close()
@@ -149,14 +150,14 @@ def test_a_download_is_stopped_and_goes_on(page: Any, index: Any, shop: Server) 
     page.wait_for_selector(".ml-row[data-name='all-MiniLM-L6-v2'][data-state=stopped]")
     assert "can go on" in row.inner_text()
     page.reload()
-    page.get_by_role("tab", name="Models").click()
+    tab(page, "Models")
     row.get_by_role("button", name="Go on").click()
     for _ in range(20):
         index.gate.release()
     page.wait_for_selector(".ml-row[data-name='all-MiniLM-L6-v2'][data-state=here]")
     assert "bert" in row.inner_text() and "23 M" in row.inner_text()
     assert index.ranges[0] is None and index.ranges[-1] != "bytes=0-" and index.ranges[-1] is not None
-    page.get_by_role("tab", name="Embeddings").click()
+    tab(page, "Embeddings")
     page.locator("#embed-run").click()
     page.wait_for_selector(".sv[data-ready]")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pages import tab
 
 from core.runs import Store
 
@@ -22,10 +23,6 @@ def page(server: Any, chromium: Any) -> Iterator[Any]:
     yield page
     page.close()
     assert problems == []
-
-
-def tab(page: Any, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
 
 
 def say(page: Any, text: str) -> None:

@@ -1,13 +1,13 @@
-"""`python launch.py bench [NAME …] [--rounds N] [--json FILE] [--picture FILE] [--text FILE] [--peers]`: the table, measured."""
+"""`python launch.py bench [NAME …] [--rounds N] [--json FILE] [--picture FILE] [--text FILE] [--data FILE] [--peers]`: the table, measured."""
 
 import argparse
 from pathlib import Path
 
-from tests.bench import embedding, engine, generation, quality, scaling, starting
+from tests.bench import embedding, engine, generation, quality, scaling, starting, training
 from tests.bench.harness import Absent, Result, run, write
 from tests.bench.subjects import Subjects
 
-SUBJECTS = (starting, generation, engine, embedding, scaling, quality)
+SUBJECTS = (starting, generation, engine, embedding, scaling, quality, training)
 
 
 def main() -> None:
@@ -19,8 +19,9 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw them there (.png or .svg)")
     parser.add_argument("--text", type=Path, help="what quality is measured on; this repository's own texts where not given")
     parser.add_argument("--peers", action="store_true", help="ask llama.cpp too, where llama-cpp-python is installed")
+    parser.add_argument("--data", type=Path, help="instruction rows for the training rows that want real ones")
     args = parser.parse_args()
-    subjects = Subjects(args.text, args.peers)
+    subjects = Subjects(args.text, args.peers, args.data)
     table = [row for subject in SUBJECTS for row in subject.rows(subjects)]
     chosen = [row for row in table if not args.names or row.name.startswith(tuple(args.names))]
     if not chosen:

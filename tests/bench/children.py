@@ -6,6 +6,7 @@ Nothing is imported here that a measured process would not import itself.
 import json
 import sys
 import time
+from typing import Any
 
 IDS = [[1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308]]
 
@@ -98,13 +99,18 @@ def _peak() -> float:
     return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
 
 
-if __name__ == "__main__":
+def report(functions: dict[str, Any]) -> None:
+    """Run the function that the command line names; its figures, the seconds of this process and its peak as JSON."""
     import os
 
     import psutil
 
     name, *arguments = sys.argv[1:]
-    figures = globals()[name](*arguments)
+    figures = functions[name](*arguments)
     figures["seconds"] = time.time() - psutil.Process(os.getpid()).create_time()
     figures["peak"] = _peak()
     print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    report(globals())

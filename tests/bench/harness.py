@@ -96,10 +96,10 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def child(name: str, *arguments: str) -> dict[str, float]:
-    """What tests/bench/children.py's function of this name reports, in a process of its own: its figures, its seconds from start to
+def child(name: str, *arguments: str, module: str = "children") -> dict[str, float]:
+    """What a function of tests/bench/children.py, or of another module there, reports, in a process of its own: its figures, its seconds from start to
     end and `peak`, the most memory it held, in MB."""
-    command = [sys.executable, "-m", "tests.bench.children", name, *arguments]
+    command = [sys.executable, "-m", f"tests.bench.{module}", name, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")

@@ -54,7 +54,7 @@ def bandwidth() -> float:
 
 def step_time(batch: int, tokens: int) -> Callable[[], float]:
     """Seconds of a decode step of so many rows after so many tokens."""
-    from core.generation.loop import decode_step
+    from core.generation.step import decode_step
     from core.modeling.cache import Cache
 
     def measure() -> float:

@@ -12,11 +12,11 @@ from tests.bench.harness import ROOT, Absent, child
 
 class Subjects:
     """Files and models. `text`: what quality is measured on and prompts are cut from; `peers`: whether others than the reference are
-    asked too."""
+    asked too; `data`: instruction rows to train on."""
 
-    def __init__(self, text: Path | None = None, peers: bool = False) -> None:
+    def __init__(self, text: Path | None = None, peers: bool = False, data: Path | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="bench")
-        self._text, self.peers = text, peers
+        self._text, self.peers, self.data = text, peers, data
 
     @cached_property
     def gguf(self) -> Path:

@@ -14,7 +14,7 @@ from support import Row, close, randomise
 import core
 from core import kernels
 from core.checkpoints.blocks import quantize as quantize_matrix
-from core.generation.loop import decode_step
+from core.generation.step import decode_step
 from core.modeling.cache import Cache
 from core.modeling.model import put_module
 from core.modeling.quantization import plain_state

@@ -58,7 +58,7 @@ def test_seed_and_cancel(generator: core.TextGenerationPipeline) -> None:
         {"temperature": 0.0, "do_sample": True},
         {"top_p": 2.0},
         {"top_k": -1},
-        {"num_beams": 4},
+        {"num_beams": 0},
         {"max_length": 2},
         {"eos_token_id": 10**6},
         {"max_new_tokens": 0},

@@ -1,0 +1,108 @@
+"""The Completion tab: a text continued, each token coloured by its probability; a click puts another in its place."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+
+from app.components.choices_view import choices, choices_view
+from app.components.knobs import generation, given, knob
+from app.components.said import escape
+from core.errors import VitrineError
+from core.generation import Finished
+from core.lens import likelihood
+
+SHOWN = ("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "repetition_penalty", "seed")
+STARTS = {"max_new_tokens": 64}
+EXAMPLES = [
+    ["The three primary colours are"],
+    ["Once upon a time, in a village by the sea,"],
+    ['def fibonacci(n):\n    """The n-th Fibonacci number."""\n'],
+    ["import math\n\ndef area_of_circle(radius):\n"],
+]
+
+
+def build(workbench: Any) -> SimpleNamespace:
+    """Lay out the tab and wire it."""
+    names = workbench.model_names("text-generation")
+    fields = [generation(name, STARTS.get(name)) for name in SHOWN]
+    ids = gr.State([])
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=7, min_width=320):
+            gr.Markdown(
+                "A text or a piece of code goes on where you stop, without a conversation around it.", elem_classes="tk-about"
+            )
+            text = gr.Textbox(label="Beginning", lines=5, max_lines=20, elem_id="complete-text")
+            with gr.Row(elem_classes="tk-buttons"):
+                run = gr.Button("Continue", variant="primary", elem_id="complete-run")
+                stop = gr.Button("Stop", visible=False, elem_id="complete-stop")
+            examples = gr.Dataset(
+                components=[text], samples=EXAMPLES, label="Examples: a click runs one", elem_id="complete-examples"
+            )
+        with gr.Column(scale=3, min_width=260):
+            model = gr.Dropdown(names, value=names[0] if names else None, label="Model", elem_id="complete-model")
+            with gr.Accordion("Options", open=False):
+                knobs = [knob(option, "complete") for option in fields]
+    said = gr.Markdown("", elem_id="complete-said", elem_classes="tk-said")
+    view = choices_view(elem_id="complete-view")
+
+    def go_on(name: str | None, beginning: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """text, said, view, ids, run, stop"""
+        busy, idle = (
+            (gr.Button(interactive=False), gr.Button(visible=True)),
+            (gr.Button(interactive=True), gr.Button(visible=False)),
+        )
+        try:
+            if not beginning.strip():
+                raise VitrineError("Write a beginning first, or click an example.")
+            settings = given(fields, values)
+            yield gr.skip(), "Reading …", gr.skip(), gr.skip(), *busy
+            resident = workbench.use(name)
+            config = resident.model.generation_config.updated(**{"max_new_tokens": STARTS["max_new_tokens"], **settings})
+            config.validate()
+            whole = beginning
+            for event in workbench.chat_stream(name, None, beginning, config):
+                if not isinstance(event, Finished):
+                    whole += event.text
+                    yield whole, "Writing …", gr.skip(), gr.skip(), *busy
+                    continue
+                prompt = resident.tokenizer(beginning)["input_ids"]
+                row = [*prompt, *event.token_ids]
+                found = resident.run(lambda model: likelihood(model, resident.tokenizer, row))  # noqa: B023
+                workbench.record(name, None, [{"role": "user", "content": beginning}], settings, event)
+                speed = f" · {event.tokens_per_second:.1f} tokens/s" if event.tokens_per_second else ""
+                yield whole, f"{len(event.token_ids)} tokens{speed}", choices(found, len(prompt)), row, *idle
+        except VitrineError as error:
+            yield gr.skip(), f"**Not done.** {escape(str(error))}", gr.skip(), gr.skip(), *idle
+        except Exception as error:
+            yield gr.skip(), f"**Not done.** {escape(f'{type(error).__name__}: {error}')}", gr.skip(), gr.skip(), *idle
+            raise
+
+    def take(name: str | None, row: list[int], event: gr.EventData) -> Any:
+        """The text up to a token, with another in its place."""
+        tokenizer = workbench.use(name).tokenizer
+        return tokenizer.decode([*row[: int(event.index)], int(event.id)], skip_special_tokens=True)
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    asked: dict[str, Any] = {
+        "fn": go_on,
+        "inputs": [model, text, *knobs],
+        "outputs": [text, said, view, ids, run, stop],
+        "concurrency_id": "generate",
+        "concurrency_limit": 4,
+        **private,
+    }
+    started = [
+        run.click(**asked),
+        examples.click(lambda sample: sample[0], examples, text, **private).then(**asked),
+        view.take(take, [model, ids], text, **private).then(**asked),  # type: ignore[attr-defined]
+    ]
+    stop.click(
+        lambda: ("Stopped.", gr.Button(interactive=True), gr.Button(visible=False)),
+        None,
+        [said, run, stop],
+        cancels=started,
+        **private,
+    )
+    return SimpleNamespace(text=text, model=model)

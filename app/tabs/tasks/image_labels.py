@@ -1,0 +1,36 @@
+"""What is on an image."""
+
+import gradio as gr
+
+from app.components.results import bars, heading
+from app.components.task_page import Task
+from core.errors import VitrineError
+
+
+def image_box(id: str) -> gr.Image:
+    """A place for an image."""
+    return gr.Image(label="Image", type="pil", height=320, elem_id=f"{id}-image", sources=["upload", "clipboard"])
+
+
+def the_image(values: object) -> object:
+    """The image. Raises VitrineError where there is none."""
+    image = values[0]  # type: ignore[index]
+    if image is None:
+        raise VitrineError("Choose an image first, or click an example.")
+    return image
+
+
+TASK = Task(
+    id="image-labels",
+    title="Image labels",
+    task="image-classification",
+    about="What an image shows, of the labels the model knows.",
+    inputs=lambda id: [image_box(id)],
+    examples=[],
+    call=lambda values: ((the_image(values),), {}),
+    show=lambda found, values: heading("Labels") + bars([(row["label"], row["score"]) for row in found]),
+    waiting="Choose an image.",
+    hub="google/vit-base-patch16-224",
+    button="Classify",
+    shown_options=("top_k", "function_to_apply"),
+)

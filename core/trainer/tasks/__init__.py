@@ -1,0 +1,30 @@
+"""The kinds of training: what each reads, which model it makes, and how it is judged.
+
+A task is chosen by its name in a recipe; a table names the file, so that only what is used is imported.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from core.errors import TrainingError
+
+TASKS = {
+    "causal-lm": ("language", "CausalLM"),
+    "instruction": ("language", "Instruction"),
+    "masked-lm": ("language", "MaskedLM"),
+    "sequence-classification": ("labels", "SequenceClassification"),
+    "token-classification": ("labels", "TokenClassification"),
+    "question-answering": ("answers", "QuestionAnswering"),
+    "seq2seq": ("answers", "Seq2Seq"),
+    "image-classification": ("media", "ImageClassification"),
+    "ctc": ("media", "CTC"),
+    "speech-seq2seq": ("media", "SpeechSeq2Seq"),
+}
+
+
+def task_of(config: Any) -> Any:
+    """The task that a run's configuration names. Raises TrainingError for an unknown one."""
+    if config.task not in TASKS:
+        raise TrainingError(f"task '{config.task}' is not known; known: {', '.join(TASKS)}.")
+    module, name = TASKS[config.task]
+    return getattr(import_module(f"{__name__}.{module}"), name)(config)
