@@ -33,7 +33,7 @@ class Resident:
         model = loaded.model.merge_and_unload() if hasattr(loaded.model, "merge_and_unload") else loaded.model
         self.name, self.engine = name, Engine(model, name=name)
         self.parts = {part: getattr(loaded, part) for part in ("tokenizer", "feature_extractor", "image_processor")}
-        self.nbytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.nbytes = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
         self.used = time.monotonic()
         self._reading = threading.Lock()
 

@@ -27,24 +27,24 @@ class _Joining:
 class Lane:
     """At most `max_rows` requests at once, whose longest, times their number, is at most `max_tokens`; the others wait in line.
 
-    Rows of one adapter are one batch. A prompt is read alone, in pieces, and begins with what the prefix store knows of it.
+    All rows are one batch, each with its own adapter. A prompt is read alone, in pieces, and begins with what the prefix store knows of it.
     """
 
     def __init__(self, model: Adapted, prefixes: PrefixStore, max_rows: int, max_tokens: int) -> None:
         self._model, self._prefixes, self._max_rows, self._max_tokens = model, prefixes, max_rows, max_tokens
         self._waiting: deque[Row] = deque()
         self._joining: deque[_Joining] = deque()
-        self._batches: dict[str | None, Batch] = {}
+        self._batch = Batch()
 
     @property
     def rows(self) -> list[Row]:
         """Those that have a place."""
-        return [row for batch in list(self._batches.values()) for row in batch.rows] + [one.row for one in list(self._joining)]
+        return [*self._batch.rows, *(one.row for one in list(self._joining))]
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self._waiting or self._joining or self._batches)
+        return not (self._waiting or self._joining or self._batch.rows)
 
     @property
     def waiting(self) -> int:
@@ -64,8 +64,8 @@ class Lane:
         """Read a piece of the new prompts, then one token for every row."""
         self._admit()
         self._read()
-        for adapter in list(self._batches):
-            self._step(adapter)
+        if self._batch.rows:
+            self._step()
 
     def drop_all(self, error: Exception) -> None:
         """End every request with this error."""
@@ -73,7 +73,7 @@ class Lane:
             row.request.send(error)
         self._waiting.clear()
         self._joining.clear()
-        self._batches.clear()
+        self._batch = Batch()
 
     # ------------------------------------------------------------------ in
 
@@ -96,8 +96,8 @@ class Lane:
 
     def _read(self) -> None:
         """Read a piece of the new prompts; those that are read through join their batch."""
-        left = CHUNK if self._batches else ALONE
-        ready: dict[str | None, list[tuple[Row, Cache]]] = {}
+        left = CHUNK if self._batch.rows else ALONE
+        ready: list[tuple[Row, Cache]] = []
         while left > 0 and self._joining:
             row, cache = self._joining[0].row, self._joining[0].cache
             past = cache.get_seq_length()
@@ -119,21 +119,22 @@ class Lane:
                 continue
             self._joining.popleft()
             if goes_on:
-                ready.setdefault(row.request.adapter, []).append((row, cache))
+                ready.append((row, cache))
             else:
                 self._end(row, cache)
-        for adapter, rows in ready.items():
-            self._batches.setdefault(adapter, Batch()).change((), rows)
+        if ready:
+            self._batch.change((), ready)
 
     # ------------------------------------------------------------------ on and out
 
-    def _step(self, adapter: str | None) -> None:
-        """One token for every row of a batch; rows that have ended go."""
-        batch = self._batches[adapter]
+    def _step(self) -> None:
+        """One token for every row; those that have ended go."""
+        batch = self._batch
         try:
-            logits = batch.logits(self._model.wear(adapter))
+            with self._model.worn_by([row.request.adapter for row in batch.rows]) as model:
+                logits = batch.logits(model)
         except Exception as error:
-            for row in (gone := self._at_fault(batch)):
+            for row in (gone := self._at_fault()):
                 row.request.send(error)
         else:
             gone = []
@@ -149,17 +150,16 @@ class Lane:
                 batch.advance()
         if gone:
             batch.change(gone)
-        if not batch.rows:
-            del self._batches[adapter]
 
-    def _at_fault(self, batch: Batch) -> list[Row]:
-        """After a step of the batch has raised: the rows that raise alone as well; the newest where none does."""
+    def _at_fault(self) -> list[Row]:
+        """After a step has raised: the rows that raise alone as well; the newest where none does."""
+        batch = self._batch
 
         def raises(row: Row) -> bool:
             alone = Batch()
             alone.change((), [(row, batch.part(row))])
             try:
-                alone.logits(self._model.base)
+                alone.logits(self._model.wear(row.request.adapter))
             except Exception:
                 return True
             return False
