@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 PICTURES = ROOT / "docs" / "screenshots"
-TABS = ("Chat", "Embeddings", "Inspect", "Train", "Runs", "Models")
+TABS = ("Chat", "Completion", "Zero-shot", "Embeddings", "Inspect", "Train", "Runs", "Models")
 QUESTION = "Explain attention in a transformer in two sentences."
 
 
@@ -42,6 +42,12 @@ def show(page: Any, url: str, name: str) -> None:
     tab(page, name)
     if name == "Chat":
         page.wait_for_selector(f"#chat-log :text('{QUESTION}')")
+    elif name == "Completion":
+        page.locator("#complete-examples button").first.click()
+        page.wait_for_selector(".cv[data-state=ready]", timeout=180_000)
+    elif name == "Zero-shot":
+        page.locator("#zero-shot-examples button").first.click()
+        page.wait_for_selector("#zero-shot-result .rs-bar")
     elif name == "Embeddings":
         page.locator("#embed-run").click()
         page.wait_for_selector(".sv[data-ready]")
