@@ -12,7 +12,7 @@ class Linear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(…, in) -> (…, out)."""
-        if input.dtype is torch.bfloat16 and input.numel() == self.in_features and input.is_cpu:
+        if input.dtype is self.weight.dtype is torch.bfloat16 and input.numel() == self.in_features and input.is_cpu:
             y = torch.mv(self.weight, input.reshape(-1))
             return (y if self.bias is None else y + self.bias).view(*input.shape[:-1], -1)
         return super().forward(input)
@@ -24,7 +24,7 @@ def together(x: torch.Tensor, *layers: nn.Module) -> list[torch.Tensor]:
         y = packed.product(x, layers)  # type: ignore[arg-type]
         if y is not None:
             parts = y.split([layer.out_features for layer in layers], -1)  # type: ignore[misc]
-            return [part if layer.bias is None else part + layer.bias for part, layer in zip(parts, layers, strict=True)]  # type: ignore[operator]
+            return [layer.biased(part) for part, layer in zip(parts, layers, strict=True)]  # type: ignore[operator]
     return [layer(x) for layer in layers]
 
 

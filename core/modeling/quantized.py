@@ -55,6 +55,10 @@ class QuantizedLinear(Quantized):
             y: torch.Tensor = _Product.apply(x, self)  # type: ignore[assignment]
         else:
             y = self.product(x)
+        return self.biased(y)
+
+    def biased(self, y: torch.Tensor) -> torch.Tensor:
+        """The product with the bias, where there is one."""
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def product(self, x: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,8 @@ TEXTS = [
 
 
 def test_every_row_once_in_full_batches_of_like_lengths() -> None:
-    lengths = [random.Random(0).randint(1, 300) for _ in range(500)]
+    chance = random.Random(0)
+    lengths = [chance.randint(1, 300) for _ in range(500)]
     found = batches(lengths)
     assert sorted(row for batch in found for row in batch) == list(range(500))
     for batch in found:
