@@ -96,12 +96,13 @@ def steps(
         # each step sets and leaves inference mode itself: a generator must not hold it over a yield
         with torch.inference_mode():
             logits = scores = decode_step(model, ids, mask, cache, source)
-            for process in processors:
-                scores = process(ids, scores)
-            if config.do_sample:
-                tokens = torch.multinomial(scores.softmax(-1), 1, generator=generator)[:, 0]
-            else:
-                tokens = scores.argmax(-1)
+            with kernels.quiet(model):
+                for process in processors:
+                    scores = process(ids, scores)
+                if config.do_sample:
+                    tokens = torch.multinomial(scores.softmax(-1), 1, generator=generator)[:, 0]
+                else:
+                    tokens = scores.argmax(-1)
             tokens = torch.where(running, tokens, pad)
             running = running & ~torch.isin(tokens, ends)
             ids = torch.cat([ids, tokens[:, None]], 1)
