@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from core import kernels
 from core.generation.beams import beam_search
 from core.generation.config import GenerationConfig
 from core.generation.outputs import (
@@ -29,14 +30,15 @@ def steps(job: Job) -> Generator[Step, None, None]:
         # each step sets and leaves inference mode itself: a generator must not hold it over a yield
         with torch.inference_mode():
             logits = rows.logits()
-            scores = job.processors(rows.ids, logits)
-            if job.config.do_sample:
-                tokens = torch.multinomial(scores.softmax(-1), 1, generator=job.generator)[:, 0]
-            else:
-                tokens = scores.argmax(-1)
-            tokens = torch.where(running, tokens, job.pad)
-            rows.append(tokens)
-            running = running & ~job.criteria(rows.ids, scores)
+            with kernels.quiet(rows.model):
+                scores = job.processors(rows.ids, logits)
+                if job.config.do_sample:
+                    tokens = torch.multinomial(scores.softmax(-1), 1, generator=job.generator)[:, 0]
+                else:
+                    tokens = scores.argmax(-1)
+                tokens = torch.where(running, tokens, job.pad)
+                rows.append(tokens)
+                running = running & ~job.criteria(rows.ids, scores)
         yield Step(tokens, running, scores, logits, rows.cache)
         if not running.any():
             return

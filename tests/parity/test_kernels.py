@@ -3,6 +3,7 @@
 import copy
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,8 +70,8 @@ def compare(model: Any, batch: int, length: int = 14, prompt: int = 6, check: Ca
 
 
 def nearly(ours: torch.Tensor, plain: torch.Tensor) -> None:
-    """Where activations become two planes of bytes, about 15 bits."""
-    assert (ours - plain).abs().max() <= 1e-3 * max(1.0, plain.abs().max().item())
+    """Where activations become two planes of bytes, about 15 bits, and random weights make much of little."""
+    assert (ours - plain).abs().max() <= 3e-3 * max(1.0, plain.abs().max().item())
 
 
 @pytest.mark.parametrize("row", SERVED, ids=str)
@@ -196,3 +197,20 @@ def test_adapters_are_added_without_merging() -> None:
     adapted.merge_adapter()
     compare(model, 1)
     assert not torch.allclose(seen[0], seen[1], atol=1e-2) and not torch.allclose(seen[0], seen[2], atol=1e-2)
+
+
+PROMPTS = ("The capital of France is", "def fibonacci(n):", "Once upon a time there was a robot who")
+
+
+def test_greedy_text_of_a_real_file_is_that_of_float32(smollm2: Path) -> None:
+    """SmolLM2's Q4_1 file, 64 tokens of several prompts: from its blocks, and all of it unpacked to float32 on the plain path."""
+    plain = core.AutoModelForCausalLM.from_pretrained(smollm2)
+    packed = core.AutoModelForCausalLM.from_pretrained(smollm2, quantization="gguf", dtype="float32")
+    tokenizer = core.AutoTokenizer.from_pretrained(smollm2)
+    for prompt in PROMPTS:
+        ids = torch.tensor([tokenizer(prompt)["input_ids"]])
+        asked = {"max_new_tokens": 64, "min_new_tokens": 64, "do_sample": False, "repetition_penalty": 1.0}
+        with kernels.off():
+            expected = plain.generate(ids, **asked)
+        assert torch.equal(packed.generate(ids, **asked), expected), prompt
+    assert "Q4_1, Q8_0" in kernels.describe(packed)
