@@ -237,6 +237,8 @@ class Plan:
         self._weight(weight, add=int(add), scale=scale, **place, **target, **bias)
         for name in getattr(layer, "active", ()):
             if name in layer.lora_A and name not in layer.merged:
+                if name in layer.lora_magnitude_vector:
+                    raise Unfit("an adapter scales what its layer gives (DoRA)")
                 low = Buffer(layer.lora_A[name].weight.shape[0])
                 self._kept.append(low)
                 self._weight(pack.plain(layer.lora_A[name].weight), **place, dst=low.address, dst_stride=low.stride, scale=1.0)

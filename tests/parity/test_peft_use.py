@@ -11,6 +11,7 @@ import transformers
 from peft_support import ROWS, adapters, base_of, first, inputs, near, shake
 
 import core
+from core import kernels
 from core.errors import AdapterError
 
 
@@ -87,6 +88,25 @@ def test_rows_of_other_methods(tmp_path: Path) -> None:
                 model.set_adapter(adapter)
                 near(mixed[row], first(model(ids[row : row + 1]))[0], name)
         assert (mixed[0] - mixed[2]).abs().max() > 1e-4 or torch.equal(ids[0], ids[2])
+
+
+@pytest.mark.parametrize("config", [core.LoraConfig(), core.LoraConfig(use_dora=True), core.IA3Config()])
+def test_compiled_steps_know_adapters(config: Any) -> None:
+    """What decodes a token for the plain model must see adapters, or leave them to the plain path."""
+    values = ROWS["llama"].values | {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
+    model = core.get_peft_model(core.LlamaForCausalLM(core.LlamaConfig(**values)), config)
+    shake(model)
+    model.add_adapter("other", config)
+    model.eval()
+    ids, chosen = torch.randint(5, 99, (3, 6)), {"max_new_tokens": 6, "eos_token_id": 98}
+    texts = []
+    for names in (None, ["other", "default", "__base__"], None):
+        found = model.generate(ids, adapter_names=names, **chosen)
+        with kernels.off():
+            assert torch.equal(found, model.generate(ids, adapter_names=names, **chosen))
+        texts.append(found)
+    assert torch.equal(texts[0], texts[2])
+    assert not torch.equal(texts[0], texts[1])
 
 
 def test_wrong_rows_are_refused(tmp_path: Path) -> None:
