@@ -89,7 +89,9 @@ def transcribe(
     write(encoder's output, prompts, processors) generates one window; prompt_of(encoder's output) is what it begins with.
     """
     window, first = FRAMES_A_STEP * model.config.max_source_positions, said["no_timestamps_token_id"] + 1
-    ends = [features.shape[-1]] * len(features) if lengths is None or len(features) == 1 else lengths.tolist()
+    ends = [features.shape[-1]] * len(features)
+    if lengths is not None and len(features) > 1 and features.shape[-1] > window:
+        ends = lengths.tolist()  # within a window, the silence behind a clip is a part of what the model was trained on
     heard = None if lengths is None else lengths.tolist()
     seek, segments, prompts = [0] * len(features), [[] for _ in features], None
     while active := [i for i in range(len(features)) if seek[i] < ends[i]]:

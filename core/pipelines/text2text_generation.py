@@ -63,7 +63,7 @@ class Text2TextGenerationPipeline(Pipeline):
 
     def forward(self, inputs: dict[str, torch.Tensor], options: dict[str, Any]) -> list[Any]:
         """(answers, tokens) a row."""
-        own = {option.name for option in self.options} | {"cancelled", "src_lang", "tgt_lang"}
+        own = {option.name for option in self.options} | {"cancelled"}
         values = {name: value for name, value in options.items() if name not in own}
         values = generation_values(self.model, {name: v for name, v in self.prescribed.items() if name != "prefix"} | values)
         if options["stop_sequence"] is not None:
