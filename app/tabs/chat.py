@@ -36,9 +36,10 @@ def knob(name: str, value: Any) -> Component:
     """A widget for a generation parameter: its range and help are GenerationConfig's."""
     field = GenerationConfig.knobs()[name]
     meta = field.metadata
-    settings = {"label": name, "info": meta["help"], "elem_id": f"chat-{name}"}
+    settings: dict[str, Any] = {"label": name, "info": meta["help"], "elem_id": f"chat-{name}"}
     if name == GUESSED:
-        return gr.Checkbox(bool(value), **settings | {"label": f"{name} = {AHEAD}"})
+        settings["label"] = f"{name} = {AHEAD}"
+        return gr.Checkbox(bool(value), **settings)
     if isinstance(field.default, bool):
         return gr.Checkbox(value, **settings)
     if name == "stop_strings":

@@ -19,7 +19,7 @@ class Adapted:
 
     def __init__(self, model: Any) -> None:
         self._peft = model if isinstance(model, PeftModel) else None
-        self.base: PreTrainedModel = model if self._peft is None else model.get_base_model()
+        self.base: PreTrainedModel = model if self._peft is None else self._peft.get_base_model()  # type: ignore[assignment]
         self._off = ExitStack()
         self.settle()
 

@@ -265,14 +265,15 @@ def test_padding_goes_with_the_row_that_needed_it() -> None:
 
 def test_nonsense_is_refused_at_once() -> None:
     with Engine(llama()) as engine:
-        for values, sentence in (
+        nonsense: list[tuple[dict[str, Any], str]] = [
             ({"do_sample": True, "temperature": 0.0}, "temperature"),
             ({"top_p": 2.0}, "top_p"),
             ({"max_length": 3}, "max_new_tokens"),
             ({"eos_token_id": 999}, "vocabulary"),
             ({"stop_strings": ["a"], "max_new_tokens": 2}, "tokenizer"),
             ({"num_return_sequences": 2, "do_sample": True}, "one answer"),
-        ):
+        ]
+        for values, sentence in nonsense:
             with pytest.raises(GenerationError, match=sentence):
                 engine.submit(prompt(4), **values)
         with pytest.raises(GenerationError, match="no prompt"):
@@ -426,7 +427,7 @@ def test_two_adapters_and_taps_at_once(adapters: tuple[Path, dict[str | None, An
 
 def test_taps_that_change_the_model_change_only_their_request() -> None:
     model = llama()
-    silent = {("z", 0): lambda z: z * 0}
+    silent: dict[tuple[str, int | None], Any] = {("z", 0): lambda z: z * 0}
     plain = alone(model, prompt(6), max_new_tokens=20)
     with Engine(model) as engine:
         requests = [engine.submit(prompt(6), max_new_tokens=20, taps=taps) for taps in (None, Taps(replace=silent), None)]
