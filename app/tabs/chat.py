@@ -14,7 +14,12 @@ from core.errors import VitrineError
 from core.generation import Finished, GenerationConfig, Waiting
 from core.paths import assets_dir
 
-SHOWN = ("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop_strings")
+GUESSED = "prompt_lookup_num_tokens"
+SHOWN = (
+    *("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop_strings"),
+    GUESSED,
+)
+AHEAD = 10  # tokens guessed at once where the switch is on
 BASE = ("The base model", "")
 ASKED = ["What is attention in a transformer?", "What is the capital of France?", "Write a haiku about rain."]
 SYSTEM = ""
@@ -31,7 +36,10 @@ def knob(name: str, value: Any) -> Component:
     """A widget for a generation parameter: its range and help are GenerationConfig's."""
     field = GenerationConfig.knobs()[name]
     meta = field.metadata
-    settings = {"label": name, "info": meta["help"], "elem_id": f"chat-{name}"}
+    settings: dict[str, Any] = {"label": name, "info": meta["help"], "elem_id": f"chat-{name}"}
+    if name == GUESSED:
+        settings["label"] = f"{name} = {AHEAD}"
+        return gr.Checkbox(bool(value), **settings)
     if isinstance(field.default, bool):
         return gr.Checkbox(value, **settings)
     if name == "stop_strings":
@@ -46,6 +54,7 @@ def parameters(values: tuple[Any, ...]) -> dict[str, Any]:
     """The widgets' values as generation parameters; empty ones are left out."""
     found = dict(zip(SHOWN, values, strict=True))
     found["stop_strings"] = [line for line in (found["stop_strings"] or "").split("\n") if line]
+    found[GUESSED] = AHEAD if found[GUESSED] else None
     for name in ("max_new_tokens", "top_k", "seed"):
         found[name] = None if found[name] is None else int(found[name])
     return {name: value for name, value in found.items() if value not in (None, "", [])}
@@ -226,4 +235,9 @@ def summary(end: Finished) -> str:
     read, reused = f" · {end.prompt_tokens - end.reused_tokens} tokens read", ""
     if end.reused_tokens:
         reused = f" · {end.reused_tokens} of {end.prompt_tokens} tokens reused"
-    return f"{len(end.token_ids)} tokens{speed}{first}{read}{reused}{why}"
+    guessed = ""
+    if end.drafted_tokens:
+        guessed = (
+            f" · {end.accepted_tokens} of {end.drafted_tokens} guesses right ({end.accepted_tokens / end.drafted_tokens:.0%})"
+        )
+    return f"{len(end.token_ids)} tokens{speed}{first}{read}{reused}{guessed}{why}"

@@ -19,7 +19,7 @@ class Adapted:
 
     def __init__(self, model: Any) -> None:
         self._peft = model if isinstance(model, PeftModel) else None
-        self.base: PreTrainedModel = model if self._peft is None else model.get_base_model()
+        self.base: PreTrainedModel = model if self._peft is None else self._peft.get_base_model()  # type: ignore[assignment]
         self._off = ExitStack()
         self.settle()
 
@@ -53,7 +53,9 @@ class Adapted:
     def load(self, folder: str | Path, name: str) -> None:
         """One more adapter from its folder. Raises AdapterError, for tuned prompts too: they are no part of the model's layers."""
         if PeftConfig.from_pretrained(folder).is_prompt_learning:
-            raise AdapterError(f"{folder} holds a tuned prompt or prefix, which an engine does not serve: use PeftModel.generate.")
+            raise AdapterError(
+                f"{folder} holds a tuned prompt or prefix, which an engine does not serve: use PeftModel.generate."
+            )
         if self._peft is None:
             self._peft = PeftModel.from_pretrained(self.base, folder, adapter_name=name)
         elif name not in self._peft.peft_config:
