@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from core import kernels
 from core.generation.adapted import Adapted
 from core.generation.batch import Batch, Row
 from core.generation.prefixes import PrefixStore
@@ -137,19 +138,25 @@ class Lane:
             for row in (gone := self._at_fault()):
                 row.request.send(error)
         else:
-            gone = []
-            for row, scores in zip(batch.rows, logits.split(1), strict=True):
-                try:
-                    if row.take(scores):
-                        continue
-                    self._end(row, batch.part(row))
-                except Exception as error:
-                    row.request.send(error)
-                gone.append(row)
+            with kernels.quiet(self._model.base):
+                gone = self._take(logits)
             if not gone:
                 batch.advance()
         if gone:
             batch.change(gone)
+
+    def _take(self, logits: torch.Tensor) -> list[Row]:
+        """Each row picks by its logits -> those that have ended."""
+        gone = []
+        for row, scores in zip(self._batch.rows, logits.split(1), strict=True):
+            try:
+                if row.take(scores):
+                    continue
+                self._end(row, self._batch.part(row))
+            except Exception as error:
+                row.request.send(error)
+            gone.append(row)
+        return gone
 
     def _at_fault(self) -> list[Row]:
         """After a step has raised: the rows that raise alone as well; the newest where none does."""
