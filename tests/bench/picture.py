@@ -28,7 +28,7 @@ def _ratios(axes: Any, results: list[Result]) -> None:
     places = range(len(results))
     axes.barh(places, [result.ratio for result in results], color=OURS, height=0.6)
     for place, result in zip(places, results, strict=True):
-        axes.annotate(f" {result.ratio:.2f}", (result.ratio, place), va="center", fontsize=9)
+        axes.annotate(f" {result.ratio:.2f}", (0, place), va="center", fontsize=9, color="white")
         if result.aim is not None:
             axes.plot([result.aim] * 2, [place - 0.4, place + 0.4], color=BOUND, linewidth=2.5)
     axes.set_yticks(places, [f"{result.name}\n{result.other_name}" for result in results], fontsize=8)
@@ -44,6 +44,7 @@ def _growth(axes: Any, results: list[Result], prefix: str, across: str, what: st
     axes.plot(counts, [1000 * result.ours for result in found], "o-", color=OURS, label="ours")
     axes.plot(counts, [1000 * (result.other or 0) for result in found], "s--", color=ASKED, label="memory bound")
     axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_ylim(bottom=0)
     axes.set_xlabel(across)
     axes.set_ylabel(f"milliseconds {what}")
