@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.bench import kernels
 from tests.bench.harness import Row, child, run, write
 from tests.bench.page import second_start
 
@@ -34,6 +35,7 @@ def rows(gguf: Path, folder: Path) -> list[Row]:
         Row(
             "memory.safetensors", "x", weight_of_loading("ours", folder), weight_of_loading("reference", folder), aim=1, rounds=1
         ),
+        *kernels.rows(gguf, folder),
     ]
 
 
@@ -52,7 +54,7 @@ def main() -> None:
         chosen = [row for row in rows(gguf, Path(folder)) if not args.names or row.name.startswith(tuple(args.names))]
         if not chosen:
             parser.error(f"no such row; there are: {', '.join(row.name for row in rows(gguf, Path(folder)))}")
-        if any("safetensors" in row.name for row in chosen):
+        if any(row.name.endswith(("safetensors", "bf16", "fp32")) for row in chosen):
             child("save", str(gguf), folder)
         results = []
         for row in chosen:
