@@ -45,6 +45,7 @@ def knob(name: str, value: Any) -> Component:
     if name == "stop_strings":
         return gr.Textbox(value or "", lines=1, placeholder="one a line", **settings)
     if name in ("seed", "min_p"):
+        settings["placeholder"] = "none"
         return gr.Number(value, precision=0 if name == "seed" else None, minimum=meta["min"], maximum=meta["max"], **settings)
     top = 1024 if name == "max_new_tokens" else meta["max"]
     return gr.Slider(meta["min"], top, value=value, step=meta["step"], **settings)

@@ -10,7 +10,7 @@ from app.components.choices_view import choices, choices_view
 from app.components.knobs import generation, given, knob
 from app.components.said import escape
 from core.errors import VitrineError
-from core.generation import Finished
+from core.generation import Finished, Waiting
 from core.lens import likelihood
 
 SHOWN = ("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "repetition_penalty", "seed")
@@ -63,6 +63,9 @@ def build(workbench: Any) -> SimpleNamespace:
             config.validate()
             whole = beginning
             for event in workbench.chat_stream(name, None, beginning, config):
+                if isinstance(event, Waiting):
+                    yield gr.skip(), f"In line: place {event.position}.", gr.skip(), gr.skip(), *busy
+                    continue
                 if not isinstance(event, Finished):
                     whole += event.text
                     yield whole, "Writing …", gr.skip(), gr.skip(), *busy
@@ -90,7 +93,7 @@ def build(workbench: Any) -> SimpleNamespace:
         "inputs": [model, text, *knobs],
         "outputs": [text, said, view, ids, run, stop],
         "concurrency_id": "generate",
-        "concurrency_limit": 4,
+        "concurrency_limit": 32,  # as Chat's
         **private,
     }
     started = [

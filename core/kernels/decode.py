@@ -1,5 +1,6 @@
 """A model's decode step at work: what a plan needs to be told of one step, and the proof that it computes what the model does."""
 
+import threading
 import time
 from typing import Any
 
@@ -27,32 +28,36 @@ class Decoder:
         self.team = 0  # of the last step
         self._scratch = np.zeros(self.pace.most * self.plan.scratch_size + 64, np.uint8)
         self._partial = np.zeros(0, np.float32)
-        self._positions = np.zeros(0, np.int64)
+        self._lock = threading.Lock()
         self._tables: dict[str, np.ndarray] = {}
         self._exact = model.dtype == torch.float32
 
     # ------------------------------------------------------------------ one step
 
-    def fits(self, mask: torch.Tensor, cache: Cache) -> bool:
-        """Whether a step can be computed: padding stands on the left only, and the cache holds all tokens but the last."""
+    def places(self, mask: torch.Tensor, cache: Cache) -> np.ndarray | None:
+        """Each row's position (batch,), where a step can be computed: padding stands on the left only, and the cache holds all tokens but
+        the last."""
         plan, (batch, length) = self.plan, mask.shape
         if batch > ROWS or len(cache) != plan.layers or cache.get_seq_length() != length - 1:
-            return False
+            return None
         keys, values = cache[0]
         if keys.dtype not in pack.PLAIN or keys.device.type != "cpu" or values.dtype != keys.dtype:
-            return False
+            return None
         if keys.shape != (batch, plan.kv_heads, length - 1, plan.head_dim) or values.shape != keys.shape:
-            return False
+            return None
         real = mask.numpy() != 0
         counts = real.sum(1)
-        plan.starts[:batch] = length - counts
-        self._positions = counts - 1
-        return all(real[row, length - count :].all() for row, count in enumerate(counts))
+        left = all(real[row, length - count :].all() for row, count in enumerate(counts))
+        return counts - 1 if left else None
 
-    def step(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Cache) -> torch.Tensor:
-        """ids (batch, 1), mask (batch, tokens so far and this one), both of which `fits` has seen -> logits (batch, vocabulary) float32;
-        keys and values go into the cache."""
-        plan, (batch, length), positions = self.plan, mask.shape, self._positions
+    def step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache) -> torch.Tensor:
+        """ids (batch, 1), positions (batch,) as `places` has them -> logits (batch, vocabulary) float32; keys and values go into the cache."""
+        with self._lock:
+            return self._step(model, ids, positions, cache)
+
+    def _step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache) -> torch.Tensor:
+        plan, batch, length = self.plan, len(positions), cache.get_seq_length() + 1
+        plan.starts[:batch] = length - 1 - positions
         with torch.inference_mode():
             trunk = model.base_model
             x = trunk.embed(trunk.get_input_embeddings()(ids), torch.from_numpy(positions)[:, None])
@@ -69,13 +74,15 @@ class Decoder:
         self.pace.took(wanted, time.perf_counter() - began)
         return logits
 
-    def prove(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, str | None]:
+    def prove(
+        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: np.ndarray, cache: Cache
+    ) -> tuple[torch.Tensor, str | None]:
         """The first step, on both paths -> the plain path's logits, and in what the compiled step differs from them, if it does."""
         past = cache.get_seq_length()
-        found = self.step(model, ids, mask, cache)
+        found = self.step(model, ids, positions, cache)
         cache.trim(past)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, past:]
-        out = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1)
+        places = torch.from_numpy(positions)[:, None]
+        out = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=1)
         logits = out.logits[:, -1].float()
         off, largest = (found - logits).abs().max().item(), max(1.0, logits.abs().max().item())
         self.proven = off <= (EXACT if self._exact else ROUNDED) * largest

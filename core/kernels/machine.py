@@ -86,6 +86,7 @@ def _dispatcher() -> Any:
         config.CACHE_DIR = before
 
 
+@cache
 def compiled(tile: int) -> Any:
     """The step for tiles of so many rows: run(gate, leads, wanted, ops, batch, rows, scratch, scratch_size)."""
     import numba

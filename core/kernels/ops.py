@@ -33,7 +33,6 @@ OP = np.dtype(
         ("weight", "i8"),
         ("form", "i8"),
         ("bias", "i8"),  # of a product, 0 where there is none
-        ("by_row", "i8"),  # of a product: a factor for each row of the batch, 0 where there is none
         ("add", "i8"),  # whether the result is added to what stands there
         ("norm", "i8"),  # what is done to the rows read: NO_NORM, RMS, LAYER
         ("norm_weight", "i8"),

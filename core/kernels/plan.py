@@ -104,11 +104,14 @@ class Plan:
     def _layer(self, layer: Any, number: int, config: Any) -> None:
         """x + m attention(norm x), then x + m mlp(norm x); or the norm of what is added, too."""
         attention, more = layer.self_attn, getattr(layer, "post_feedforward_layernorm", None)
+        mlp = getattr(layer, layer.feed_forward_name)
+        if hasattr(attention, "base_layer") or hasattr(mlp, "base_layer"):
+            raise Unfit("an adapter stands around a part of its layers")
         multiplier = float(getattr(layer, "multiplier", 1.0))
         self._attention(attention, number, Norm(layer.input_layernorm), config)
         self._add(attention.o_proj, self.z, multiplier, more and Norm(layer.post_attention_layernorm))
         before = Norm(layer.pre_feedforward_layernorm if more else layer.post_attention_layernorm)
-        self._mlp(getattr(layer, layer.feed_forward_name), before, config)
+        self._mlp(mlp, before, config)
         self._add(self.down, self.act, multiplier, more and Norm(more))
 
     def _attention(self, attention: Any, number: int, norm: Norm, config: Any) -> None:
@@ -235,15 +238,12 @@ class Plan:
         target = {"dst": dst.address + 4 * at, "dst_stride": dst.stride}
         bias = {} if base.bias is None else {"bias": self._address(base.bias.detach().float().numpy().copy())}
         self._weight(weight, add=int(add), scale=scale, **place, **target, **bias)
-        for name in getattr(layer, "active", ()):
-            if name in layer.lora_A and name not in layer.merged:
-                if name in layer.lora_magnitude_vector:
-                    raise Unfit("an adapter scales what its layer gives (DoRA)")
-                low = Buffer(layer.lora_A[name].weight.shape[0])
-                self._kept.append(low)
-                self._weight(pack.plain(layer.lora_A[name].weight), **place, dst=low.address, dst_stride=low.stride, scale=1.0)
-                up = {"src": low.address, "src_stride": low.stride, "add": 1, "scale": scale * layer.scaling[name]}
-                self._later.append(self._matrix(pack.plain(layer.lora_B[name].weight)) | target | up)
+        for name in () if base is layer else _adapters(layer):
+            low = Buffer(layer.lora_A[name].weight.shape[0])
+            self._kept.append(low)
+            self._weight(pack.plain(layer.lora_A[name].weight), **place, dst=low.address, dst_stride=low.stride, scale=1.0)
+            up = {"src": low.address, "src_stride": low.stride, "add": 1, "scale": scale * layer.scaling[name]}
+            self._later.append(self._matrix(pack.plain(layer.lora_B[name].weight)) | target | up)
 
     def _matrix(self, weight: pack.Weight) -> dict[str, Any]:
         self._kept.append(weight)
@@ -259,3 +259,15 @@ class Plan:
         for values in self._later:
             self._op(ops.PRODUCT, wait=1, **values)
         self._later.clear()
+
+
+def _adapters(layer: Any) -> list[str]:
+    """The adapters in use beside a layer, which must be low-rank additions and the same for all rows."""
+    if getattr(getattr(layer, "route", None), "names", None) is not None:
+        raise Unfit("its rows have adapters of their own")
+    names = [name for name in layer.active if name not in layer.merged]
+    if (names and getattr(layer, "lora_A", None) is None) or any(
+        name in getattr(layer, "lora_magnitude_vector", ()) for name in names
+    ):
+        raise Unfit("its adapters are more than low-rank additions")
+    return [name for name in names if name in layer.lora_A]

@@ -82,12 +82,12 @@ def dense(form, weight, first, last, x, stride, columns, out, rows):  # type: ig
 
 
 @jit
-def finish(op, out, t, group, scale):  # type: ignore[no-untyped-def]
+def finish(op, out, t, group):  # type: ignore[no-untyped-def]
     """Row t of a tile, 16 outputs of a product, to where it belongs."""
     n = min(16, op.rows - 16 * group)
     dst = op.dst + t * op.dst_stride + 64 * group
     if n == 16:
-        y = mul(f32(out), splat(scale))
+        y = mul(f32(out), splat(op.scale))
         if op.bias:
             y = fma(f32(op.bias + 64 * group), splat(op.scale), y)
         if op.add:
@@ -95,7 +95,7 @@ def finish(op, out, t, group, scale):  # type: ignore[no-untyped-def]
         store(dst, y)
         return
     for i in range(n):
-        value = one(out + 4 * i) * scale
+        value = one(out + 4 * i) * op.scale
         if op.bias:
             value += one(op.bias + 64 * group + 4 * i) * op.scale
         if op.add:

@@ -1,6 +1,7 @@
 """When a compiled step computes a token, and who may ask."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,12 +11,14 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import nn
 
+from core.errors import one_line
 from core.kernels import machine, pack
 from core.modeling.cache import Cache
 from core.modeling.taps import active
 
 logger = logging.getLogger(__name__)
 
+LOOK_EVERY = 1.0  # seconds; also when a generation begins
 Step = Callable[[torch.Tensor], torch.Tensor]
 
 _allowed: ContextVar[bool] = ContextVar("kernels", default=True)
@@ -52,6 +55,9 @@ class _State:
     def __init__(self) -> None:
         self.looked: tuple[Any, ...] = ()
         self.cache: Callable[[], Cache | None] = lambda: None
+        self.until = 0.0
+        self.route: Callable[[], Any] = lambda: None  # adapters row by row, now
+        self.routed: Any = None  # and when it was looked at
         self.decoder: Any = None
         self.reason: str | None = "it has not generated yet"
 
@@ -71,17 +77,23 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
     if torch.is_grad_enabled() or active() or model.training:
         return None
     state = _states.setdefault(model, _State())
-    if state.cache() is not cache:  # a generation begins: has anything changed?
+    if state.cache() is not cache or time.monotonic() > state.until or state.route() != state.routed:
         _look(model, state)
-        state.cache = ref(cache)
+        state.cache, state.until = ref(cache), time.monotonic() + LOOK_EVERY
     decoder = state.decoder
-    if decoder is None or not decoder.fits(mask, cache):
+    if decoder is None or (positions := decoder.places(mask, cache)) is None:
+        return None
+    try:
+        machine.compiled(machine.tile_for(len(mask)))
+    except Exception as error:  # Numba or LLVM on a machine that nobody has tried
+        state.decoder, state.reason = None, f"the step cannot be compiled here: {one_line(error)}"
+        logger.warning("%s: %s", type(model).__name__, describe(model))
         return None
 
     def step(ids: torch.Tensor) -> torch.Tensor:
         if decoder.proven:
-            return decoder.step(model, ids, mask, cache)
-        logits, difference = decoder.prove(model, ids, mask, cache)
+            return decoder.step(model, ids, positions, cache)
+        logits, difference = decoder.prove(model, ids, mask, positions, cache)
         if difference is not None:
             state.decoder, state.reason = None, difference
             logger.warning("%s: %s", type(model).__name__, describe(model))
@@ -91,7 +103,9 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
 
 
 def _look(model: Any, state: _State) -> None:
-    looks = _looks(model)
+    looks, route = _looks(model), next((module.route for module in model.modules() if hasattr(module, "route")), None)
+    state.route = lambda: getattr(route, "names", None)
+    state.routed = state.route()
     if looks == state.looked:
         return
     state.looked, state.decoder, state.reason = looks, None, _against(model)
@@ -117,6 +131,8 @@ def _looks(model: nn.Module) -> tuple[Any, ...]:
             (tuple(getattr(module, "active", ())), tuple(getattr(module, "merged", ()))) if hasattr(module, "active") else ()
         )
         found.append((id(module), module.training, bool(module._forward_hooks or module._forward_pre_hooks), adapters))
+        routed = getattr(getattr(module, "route", None), "names", None)
+        found.append(routed and tuple(routed))
         tensors = [*module._parameters.values(), *module._buffers.values()]
         found += [(tensor.data_ptr(), pack.version(tensor)) for tensor in tensors if tensor is not None]
     return tuple(found)

@@ -151,8 +151,7 @@ def product(op, tid, team, batch, rows, scratch):  # type: ignore[no-untyped-def
                 size = 320 if op.form == Q4_1 else 288
                 four_bits(op.form, op.weight + size * blocks * group, blocks, at, stride, out, rows)
             for i in range(min(tile, batch - t)):
-                scale = op.scale * one(op.by_row + 4 * (t + i)) if op.by_row else op.scale
-                finish(op, out + 64 * i, t + i, group, scale)
+                finish(op, out + 64 * i, t + i, group)
 
 
 @jit

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from tests.bench import embedding, engine, generation, quality, scaling, starting, training
+from tests.bench import embedding, engine, generation, kernels, quality, scaling, starting, training
 from tests.bench.harness import Absent, Result, run, write
 from tests.bench.subjects import Subjects
 
-SUBJECTS = (starting, generation, engine, embedding, scaling, quality, training)
+SUBJECTS = (starting, generation, kernels, engine, embedding, scaling, quality, training)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from core.modeling.cache import Cache
 from core.modeling.model import put_module
 from core.modeling.quantization import plain_state
 from core.modeling.quantized import QuantizedLinear
+from core.modeling.taps import Taps, tapped
 from core.models.llama import LlamaModel
 from core.peft import LoraConfig, PeftModel
 
@@ -214,3 +215,54 @@ def test_greedy_text_of_a_real_file_is_that_of_float32(smollm2: Path) -> None:
             expected = plain.generate(ids, **asked)
         assert torch.equal(packed.generate(ids, **asked), expected), prompt
     assert "Q4_1, Q8_0" in kernels.describe(packed)
+
+
+def test_what_is_left_to_the_plain_path() -> None:
+    """Taps, hooks, gradients, training, gaps in a mask, other tokens in the cache, too many rows."""
+    model, cache, (ids, mask) = make(Row("llama", "CausalLM", "plain", SIZES)), Cache(), texts(1, 8, 117)
+    with torch.inference_mode():
+        decode_step(model, ids[:, :-1], mask[:, :-1], cache)
+        assert kernels.step_for(model, mask, cache) is not None
+        with kernels.off():
+            assert kernels.step_for(model, mask, cache) is None
+        with tapped(Taps(record={"z": None})):
+            assert kernels.step_for(model, mask, cache) is None
+        assert kernels.step_for(model, mask[:, :-1], cache) is None and kernels.step_for(model, mask, Cache()) is None
+        gap = mask.clone()
+        gap[:, 3] = 0
+        assert kernels.step_for(model, gap, cache) is None
+        assert kernels.step_for(model.train(), mask, cache) is None
+        model.eval()
+        hook = model.model.layers[1].mlp.register_forward_hook(lambda *_: None)
+        assert kernels.step_for(model, mask, copy.deepcopy(cache)) is None and "hooks" in kernels.describe(model)
+        hook.remove()
+        assert kernels.step_for(model, mask, copy.deepcopy(cache)) is not None
+        many, crowd = Cache(), texts(17, 8, 117)
+        decode_step(model, crowd[0][:, :-1], crowd[1][:, :-1], many)
+        assert kernels.step_for(model, crowd[1], many) is None
+    assert kernels.step_for(model, mask, cache) is None  # gradients may be wanted
+
+
+def test_changed_weights_are_noticed() -> None:
+    """Those that are read in place, those that are copied, and a layer put in another's place."""
+    model = make(Row("llama", "CausalLM", "changed", SIZES))
+    compare(model, 1)
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight.mul_(1.5)
+        model.model.norm.weight.add_(0.5)
+    compare(model, 1)
+    model.model.layers[1].self_attn.k_proj = torch.nn.Linear(64, 48).eval()
+    compare(model, 1)
+
+
+def test_a_layer_that_only_looks_alike_is_found_out(caplog: pytest.LogCaptureFixture) -> None:
+    """The first step is computed on both paths: here one layer's MLP does something of its own."""
+    model = make(Row("llama", "CausalLM", "odd", SIZES))
+    mlp = model.model.layers[1].mlp
+    mlp.forward = lambda x: mlp.down_proj(mlp.gate_proj(x))
+    ids, mask = texts(1, 9, 117)
+    with kernels.off():
+        expected = logits_of(model, ids, mask, 6)
+    for ours, plain in zip(logits_of(model, ids, mask, 6), expected, strict=True):
+        close(ours, plain)
+    assert "off the plain path" in kernels.describe(model) and "off the plain path" in caplog.text

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from core import kernels
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_compiler = pytest.mark.skipif(kernels.reason_against() is not None, reason=str(kernels.reason_against()))
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for processors and for a fork")
 V3 = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe"
 
 
@@ -33,6 +35,7 @@ def check(found: dict[str, tuple[float, str]], path: str, within: float) -> None
 
 
 @needs_compiler
+@needs_linux
 def test_one_thread_and_two_give_the_same_bits() -> None:
     found = child("team")
     assert found["same"]
@@ -41,6 +44,7 @@ def test_one_thread_and_two_give_the_same_bits() -> None:
 
 
 @needs_compiler
+@needs_linux
 @pytest.mark.parametrize("mode", ["cores", "busy"])
 def test_few_processors(mode: str) -> None:
     """One processor; all of them taken by others."""
@@ -51,6 +55,7 @@ def test_few_processors(mode: str) -> None:
 
 
 @needs_compiler
+@needs_linux
 def test_after_a_fork() -> None:
     """Threads do not survive a fork; steps do."""
     found = child("fork")
@@ -58,7 +63,7 @@ def test_after_a_fork() -> None:
 
 
 @needs_compiler
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="names features of x86")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names features of x86")
 def test_a_processor_with_avx2_only() -> None:
     """AVX-512 and VNNI are not used where they are not there; nor are products of bytes, where exact ones are asked for."""
     older = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": V3}
@@ -69,7 +74,7 @@ def test_a_processor_with_avx2_only() -> None:
 
 
 @needs_compiler
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="names features of x86")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names features of x86")
 def test_a_processor_that_cannot_widen_halves() -> None:
     """LLVM would end the process: nothing is compiled, and the line says why."""
     found = child("run", NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="+avx2,+fma")
