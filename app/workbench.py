@@ -166,7 +166,9 @@ class Workbench:
 
     def _load(self, key: str, name: str, task: str) -> Resident:
         device = usable_device() if self.device == "auto" else self.device
-        return Resident(key, pipeline(task, _where(name), dtype=self.dtype, device=device))
+        blocks = self.dtype == "auto" and resolve(_where(name)).suffix == ".gguf"
+        kept = {"quantization": "gguf"} if blocks else {"dtype": self.dtype}  # a file's blocks are computed with as they are
+        return Resident(key, pipeline(task, _where(name), device=device, model_kwargs=kept))
 
     def _task(self, name: str) -> str:
         """What a model is for, where nobody says: to write, or to read."""
