@@ -35,6 +35,7 @@ from app.tabs.tasks import (
     image_zero_shot,
     questions,
     sounds,
+    speech,
     summarise,
     translate,
     zero_shot,
@@ -46,7 +47,7 @@ from core.paths import assets_dir, data_dir
 
 TEXT = (classify, entities, fill_mask, questions, translate, summarise, zero_shot)
 VISION = (image_labels, image_zero_shot)
-AUDIO = (sounds,)
+AUDIO = (speech, sounds)
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SF Mono", "Consolas", "Noto Sans Mono", "monospace"]
 
