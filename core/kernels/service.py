@@ -128,7 +128,7 @@ def _looks(model: nn.Module) -> tuple[Any, ...]:
     found: list[Any] = []
     for module in model.modules():
         adapters = (
-            (tuple(getattr(module, "active", ())), tuple(getattr(module, "merged", ()))) if hasattr(module, "active") else ()
+            [str(getattr(module, name, "")) for name in ("active", "merged", "scaling")] if hasattr(module, "active") else []
         )
         found.append((id(module), module.training, bool(module._forward_hooks or module._forward_pre_hooks), adapters))
         routed = getattr(getattr(module, "route", None), "names", None)
