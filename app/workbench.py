@@ -12,6 +12,7 @@ import psutil
 
 from app.jobs import Jobs
 from app.shelf import Shelf, look
+from core import kernels
 from core.checkpoints.resolve import resolve
 from core.errors import AdapterError, VitrineError
 from core.generation import Engine, Finished, GenerationConfig, Request
@@ -166,8 +167,9 @@ class Workbench:
 
     def _load(self, key: str, name: str, task: str) -> Resident:
         device = usable_device() if self.device == "auto" else self.device
-        blocks = self.dtype == "auto" and resolve(_where(name)).suffix == ".gguf"
-        kept = {"quantization": "gguf"} if blocks else {"dtype": self.dtype}  # a file's blocks are computed with as they are
+        # a file's blocks are computed with as they are where compiled steps can: exact, and the fastest
+        blocks = self.dtype == "auto" and resolve(_where(name)).suffix == ".gguf" and kernels.reason_against() is None
+        kept = {"quantization": "gguf", "dtype": "float32"} if blocks else {"dtype": self.dtype}
         return Resident(key, pipeline(task, _where(name), device=device, model_kwargs=kept))
 
     def _task(self, name: str) -> str:

@@ -16,7 +16,7 @@ import torch
 
 import core
 from core import kernels
-from core.generation.loop import decode_step
+from core.generation.step import decode_step
 from core.modeling.cache import Cache
 
 SIZES: dict[str, Any] = {

@@ -132,7 +132,7 @@ class CausalLMHead(VocabularyHead):
         out, _ = self.run_trunk(inputs, named)
         if skip_logits and labels is not None and not wanted("logits", None):
             loss = unseen_loss(self.logits, out.last_hidden_state, labels, self.trained_output(), True, num_items_in_batch)
-            return HeadOutput(loss, None, **inner(out)).packed(self.wants_dict(return_dict))
+            return HeadOutput(loss, None, **inner(out)).packed(self.wants_dict(return_dict))  # type: ignore[arg-type]
         logits = tap("logits", None, self.logits(keep_logits(out.last_hidden_state, logits_to_keep)))
         loss = None if labels is None else causal_loss(logits, labels, num_items_in_batch)
         return HeadOutput(loss, logits, **inner(out)).packed(self.wants_dict(return_dict))

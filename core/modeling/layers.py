@@ -119,7 +119,7 @@ class _LeanNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:  # type: ignore[override]
         whole = x.float()
-        scale = (torch.linalg.vector_norm(whole, dim=-1, keepdim=True).square_() / x.shape[-1]).add_(eps).rsqrt_()
+        scale = whole.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
         return weight * (whole * scale).to(x.dtype)
 
