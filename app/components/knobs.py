@@ -23,9 +23,8 @@ def knob(option: Option, id: str) -> Component:
     default = option.default
     settings: dict[str, Any] = {"label": option.name, "info": option.help, "elem_id": f"{id}-{option.name}"}
     if option.choices:
-        return gr.Dropdown(
-            [("as the model asks" if c is None else str(c), c) for c in _choices(option)], value=default, **settings
-        )
+        shown: Any = [("as the model asks" if choice is None else str(choice), choice) for choice in _choices(option)]
+        return gr.Dropdown(shown, value=default, **settings)
     if isinstance(default, bool):
         return gr.Checkbox(default, **settings)
     if option.low is None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,6 +57,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
     names = workbench.model_names(task.task)
     declared = {option.name: option for option in pipeline_class(task.task).options}
     fields = [declared[name] if name in declared else generation(name) for name in task.shown_options]
+    fields = [replace(option, default=task.fixed.get(option.name, option.default)) for option in fields]
     with gr.Row(equal_height=False, elem_classes="tk"):
         with gr.Column(scale=7, min_width=320):
             gr.Markdown(escape(task.about), elem_classes="tk-about")

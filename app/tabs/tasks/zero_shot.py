@@ -25,4 +25,5 @@ TASK = Task(
     button="Classify",
     shown_options=("hypothesis_template", "multi_label"),
     looked_into=lambda values: str(values[0]),
+    fixed={"hypothesis_template": "This text is about {}."},
 )
