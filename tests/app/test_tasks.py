@@ -77,7 +77,7 @@ def test_speech(page: Any, whisper_tiny: Path, tmp_path: Path) -> None:
     page.locator("#speech-audio input[type=file]").set_input_files(str(file))
     page.wait_for_selector("#speech-audio audio", state="attached")
     page.locator("#speech-run").click()
-    page.wait_for_selector("#speech-said:has-text('whisper-tiny.en')", timeout=120_000)
+    page.wait_for_selector("#speech-said:has-text(' s · whisper')", timeout=120_000)
     assert page.locator("#speech-result").inner_text().strip().startswith("Transcript")
 
 
