@@ -109,7 +109,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
             begin = time.perf_counter()
             answer = POOL.submit(workbench.call, task.task, name, args, kwargs, gone.is_set)
             while not wait([answer], 0.5).done:  # a yield is where Gradio can end this
-                yield *[gr.skip()] * 4, *busy
+                yield (gr.skip(),) * 6
             found = answer.result()
             seconds = time.perf_counter() - begin
             shown = task.show(found, given_inputs)

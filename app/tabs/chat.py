@@ -1,5 +1,6 @@
 """The Chat tab: a conversation with a model, or with an adapter trained on it, streamed; stop, regenerate, edit, look inside."""
 
+import time
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -23,6 +24,7 @@ AHEAD = 10  # tokens guessed at once where the switch is on
 BASE = ("The base model", "")
 ASKED = ["What is attention in a transformer?", "What is the capital of France?", "Write a haiku about rain."]
 SYSTEM = ""
+REDRAWN = 0.05  # seconds between two pictures of a growing answer: a browser lags behind a hundred a second
 
 
 @cache
@@ -146,7 +148,8 @@ def build(workbench: Any) -> SimpleNamespace:
         messages = [{"role": "system", "content": system.strip()}, *history] if system.strip() else history
         loading = "" if model in workbench.loaded() else f"Loading {model} …"
         yield history, loading or "Reading …", *busy, history
-        text = ""
+        # from here on the buttons are left alone: what is still on its way when a person stops must not take Send away again
+        text, shown = "", 0.0
         try:
             settings = parameters(values)
             config = _config(workbench.use(model).model, settings)
@@ -157,10 +160,13 @@ def build(workbench: Any) -> SimpleNamespace:
                     yield final, summary(event), *idle, final
                     return
                 if isinstance(event, Waiting):
-                    yield gr.skip(), f"In line, number {event.position}: others are being answered …", *busy, gr.skip()
+                    yield gr.skip(), f"In line, number {event.position}: others are being answered …", *[gr.skip()] * 3
                     continue
                 text += event.text
-                yield [*history, {"role": "assistant", "content": text}], "", *busy, gr.skip()
+                if (now := time.monotonic()) - shown > REDRAWN:
+                    said = gr.skip() if shown else ""
+                    shown = now
+                    yield [*history, {"role": "assistant", "content": text}], said, *[gr.skip()] * 3
         except VitrineError as error:
             yield history, f"**No answer.** {escape(str(error))}", *idle, history
         except Exception as error:

@@ -1,5 +1,6 @@
 """The Completion tab: a text continued, each token coloured by its probability; a click puts another in its place."""
 
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import gradio as gr
 from app.components.choices_view import choices, choices_view
 from app.components.knobs import generation, given, knob
 from app.components.said import escape
+from app.tabs.chat import REDRAWN
 from core.errors import VitrineError
 from core.generation import Finished, Waiting
 from core.lens import likelihood
@@ -61,14 +63,16 @@ def build(workbench: Any) -> SimpleNamespace:
             resident = workbench.use(name)
             config = resident.model.generation_config.updated(**{"max_new_tokens": STARTS["max_new_tokens"], **settings})
             config.validate()
-            whole = beginning
+            whole, shown = beginning, 0.0
             for event in workbench.chat_stream(name, None, beginning, config):
                 if isinstance(event, Waiting):
-                    yield gr.skip(), f"In line: place {event.position}.", gr.skip(), gr.skip(), *busy
+                    yield gr.skip(), f"In line: place {event.position}.", *[gr.skip()] * 4
                     continue
                 if not isinstance(event, Finished):
                     whole += event.text
-                    yield whole, "Writing …", gr.skip(), gr.skip(), *busy
+                    if (now := time.monotonic()) - shown > REDRAWN:
+                        shown = now
+                        yield whole, "Writing …", *[gr.skip()] * 4
                     continue
                 prompt = resident.tokenizer(beginning)["input_ids"]
                 row = [*prompt, *event.token_ids]
