@@ -176,7 +176,9 @@ def build(workbench: Workbench) -> gr.Blocks:
             for event in (at.select, page.load):
                 event(choices(*tasks), widget, widget, **private)
         at_chat.select(chat.refresh, [chat.model, chat.adapter], chat.adapter, **private)
-        at_train.select(train.show_data, train.seen, [train.about, train.strip], **private)
+        # one event for all that may change what is shown, so that the newest wins: a slow look must not come after a later one
+        changes = [at_train.select, *(widget.change for widget in train.seen)]
+        gr.on(changes, train.show_data, train.seen, [train.about, train.strip], trigger_mode="always_last", **private)
         page.load(restore, chat.kept, chat.chat, **private)
         page.load(chat.refresh, [chat.model, chat.adapter], chat.adapter, **private)
         page.load(train.newest, None, train.view, **private)

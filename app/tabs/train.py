@@ -202,8 +202,6 @@ def build(workbench: Any) -> SimpleNamespace:
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     seen = [model, data, file, length, system]
-    for widget in (data, file, model, length, system):
-        widget.change(show_data, seen, [about, strip], **private)
     data.change(lambda value: value, data, name, **private)
     recipe.change(set_recipe, recipe, [widgets[key] for key in BASIC], **private)
     start.click(
