@@ -160,13 +160,19 @@ def build(workbench: Any) -> SimpleNamespace:
                     yield final, summary(event), *idle, final
                     return
                 if isinstance(event, Waiting):
-                    yield gr.skip(), f"In line, number {event.position}: others are being answered …", *[gr.skip()] * 3
+                    yield (
+                        gr.skip(),
+                        f"In line, number {event.position}: others are being answered …",
+                        gr.skip(),
+                        gr.skip(),
+                        gr.skip(),
+                    )
                     continue
                 text += event.text
                 if (now := time.monotonic()) - shown > REDRAWN:
-                    said = gr.skip() if shown else ""
+                    status = gr.skip() if shown else ""
                     shown = now
-                    yield [*history, {"role": "assistant", "content": text}], said, *[gr.skip()] * 3
+                    yield [*history, {"role": "assistant", "content": text}], status, gr.skip(), gr.skip(), gr.skip()
         except VitrineError as error:
             yield history, f"**No answer.** {escape(str(error))}", *idle, history
         except Exception as error:
