@@ -28,6 +28,7 @@ def rows(subjects: Subjects) -> list[Row]:
     return [
         Row("start.second", "s", lambda: second_start()["seconds"], aim=8),
         Row("start.idle_memory", "MB", lambda: second_start()["memory"], aim=700, rounds=1),
+        Row("start.idle_processor", "%", lambda: second_start()["busy"], aim=3, rounds=1, note="of a core, nobody asking"),
         Row("start.import", "s", more_than_torch, aim=0.3, note="import core, over import torch"),
         Row(
             "start.first_token",

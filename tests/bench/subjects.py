@@ -58,10 +58,9 @@ class Subjects:
     def llama_cpp(self) -> Any:
         """llama.cpp on the same file, one token's logits at a time."""
         try:
-            from llama_cpp import Llama
+            return llama_cpp(self.gguf, 2048)
         except ImportError:
             raise Absent("llama-cpp-python is not installed") from None
-        return Llama(str(self.gguf), n_ctx=2048, n_threads=torch.get_num_threads(), verbose=False)
 
     @cached_property
     def text(self) -> str:
@@ -104,3 +103,18 @@ def quiet_reference() -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
+
+
+def llama_cpp(file: Path, context: int) -> Any:
+    """A model of llama.cpp on all cores. Weights keep the file's order: repacked for AMX, Q4_1 ends the process (0.3.36)."""
+    import llama_cpp as library
+
+    defaults, threads = library.llama_model_default_params, torch.get_num_threads()
+
+    def in_order() -> Any:
+        params = defaults()
+        params.use_extra_bufts = False
+        return params
+
+    library.llama_cpp.llama_model_default_params = in_order
+    return library.Llama(str(file), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False)

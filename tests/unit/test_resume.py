@@ -99,9 +99,10 @@ def killed_runs(folder: Path, tmp_path: Path, kills: int) -> None:
         attempt += 1
         store, run = submit(folder, data)
         while store.run(run)["state"] != "finished":
-            process = start(run, data)
+            fresh, began, process = not losses(store, run), time.time(), start(run, data)
             try:
                 process.wait(chance.uniform(0.4, 1.0) * seconds if done < kills else None)
+                seconds = min(seconds, time.time() - began) if fresh else seconds  # others may have slowed the first
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
