@@ -25,10 +25,12 @@ from core.kernels.integers import (
 from core.kernels.ops import PLANES, Q4_1, SCALES, STARTS, SUMS
 from core.kernels.products import jit
 from core.kernels.vec import (
+    AHEAD,
     add,
     byte,
     f16,
     f32,
+    fetch,
     floats,
     fma_every,
     fma_scaled,
@@ -75,7 +77,9 @@ def four_bits_by_integers(form, block, count, x, stride, out, rows):  # type: ig
     for b in range(count):
         first, second = whole_zeros(rows), whole_zeros(rows)
         at = x + PLANES * count + 32 * b
+        fetch(block + AHEAD + 256)
         for j in range(4):
+            fetch(block + AHEAD + 64 * j)
             w = words(block + 64 * j)
             low, high = low_nibbles(w), high_nibbles(w)
             first = dot_every(dot_every(first, low, at + 4 * j, stride), high, at + 4 * j + 16, stride)
@@ -95,7 +99,9 @@ def eight_bits_by_integers(block, count, x, stride, out, rows):  # type: ignore[
         sums = x + STARTS * count + 4 * b
         first, second = start(rows, sums, stride), start(rows, sums + 4 * count, stride)
         at = x + PLANES * count + 32 * b
+        fetch(block + AHEAD + 512)
         for j in range(8):
+            fetch(block + AHEAD + 64 * j)
             w = words(block + 64 * j)
             first = dot_signed(first, w, at + 4 * j, stride)
             second = dot_signed(second, w, at + 32 * count + 4 * j, stride)
@@ -111,7 +117,9 @@ def four_bits_by_floats(form, block, count, x, stride, out, rows):  # type: igno
     factor = splat(1.0 if form == Q4_1 else -8.0)
     for b in range(count):
         low, high = zeros(rows), zeros(rows)
+        fetch(block + AHEAD + 256)
         for j in range(4):
+            fetch(block + AHEAD + 64 * j)
             w = words(block + 64 * j)
             for c in range(4):
                 at = x + 128 * b + 16 * j + 4 * c
@@ -129,7 +137,9 @@ def eight_bits_by_floats(block, count, x, stride, out, rows):  # type: ignore[no
     acc = zeros(rows)
     for b in range(count):
         even, odd = zeros(rows), zeros(rows)
+        fetch(block + AHEAD + 512)
         for j in range(8):
+            fetch(block + AHEAD + 64 * j)
             w = words(block + 64 * j)
             for c in range(0, 4, 2):
                 at = x + 128 * b + 16 * j + 4 * c

@@ -15,6 +15,7 @@ from core.kernels.vec import (
     f16_part,
     f32,
     f32_part,
+    fetch,
     fma,
     fma_outer,
     lane,
@@ -36,10 +37,15 @@ def make_dot4(read: Any, part: Any, size: int) -> Callable[..., Any]:
     @jit
     def dot4(w0, w1, w2, w3, x, stride, columns, rows):  # type: ignore[no-untyped-def]
         """Place 4 t + i of the result: the row at w_i times the row t at x."""
-        acc = zeros4(rows)
+        acc, next4 = zeros4(rows), 4 * (w1 - w0)
         whole = columns // 16 * 16
         for c in range(0, whole, 16):
             at = size * c
+            if c * size % 64 == 0:
+                fetch(w0 + next4 + at)
+                fetch(w1 + next4 + at)
+                fetch(w2 + next4 + at)
+                fetch(w3 + next4 + at)
             acc = fma_outer(acc, read(w0 + at), read(w1 + at), read(w2 + at), read(w3 + at), x + 4 * c, stride)
         if whole < columns:
             at, n = size * whole, columns - whole

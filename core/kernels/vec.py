@@ -88,6 +88,8 @@ _WITH_ARGUMENTS: dict[int, Callable[[Callable[..., Any]], Callable[..., Any]]] =
 
 # ---------------------------------------------------------------- constants, memory
 
+AHEAD = 8192  # bytes between what a product reads and what it asks memory for
+
 
 def constant(number: float | int, kind: ir.VectorType) -> ir.Constant:
     if kind is VF:  # as LLVM writes it: a float's digits must be a float's
@@ -224,6 +226,13 @@ def put_f16(b: Any, at: Any, value: Any) -> None:
 def word(b: Any, at: Any) -> Any:
     """The 64-bit integer there."""
     return read(b, at, I64, 8)
+
+
+@op(void, i64)
+def fetch(b: Any, at: Any) -> None:
+    """Ask for the 64 bytes around an address, which need not be anybody's, ahead of their use."""
+    hints = [ir.Constant(I32, hint) for hint in (0, 2, 1)]  # to read, into the second cache, data
+    call(b, "llvm.prefetch.p0", ir.VoidType(), b.inttoptr(at, I8.as_pointer()), *hints)
 
 
 @op(vi, i64)
