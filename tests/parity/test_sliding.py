@@ -79,6 +79,17 @@ def test_ids_and_logits_of_the_reference(kind: str, path: str, tmp_path: Path) -
         assert kernels.describe(ours).startswith("compiled step"), kernels.describe(ours)
 
 
+def test_attentions_of_the_reference(tmp_path: Path) -> None:
+    """A layer that slides shows the tokens of its window, the others all."""
+    reference, ours = fresh_pair(Row("gemma3_text", "CausalLM", "sliding", KINDS["gemma3_text"]), tmp_path)
+    asked = GREEDY | {"max_new_tokens": 8, "output_attentions": True}
+    expected, found = reference.generate(**padded(11, 8), **asked), ours.generate(**padded(11, 8), **asked)
+    assert [layer.shape[-1] for layer in found.attentions[-1]] == [WINDOW, 18, WINDOW]
+    for step, (mine, theirs) in enumerate(zip(found.attentions, expected.attentions, strict=True)):
+        for ours_, theirs_ in zip(mine, theirs, strict=True):
+            close(ours_[:, :, 3 if not step else 0 :], theirs_[:, :, 3 if not step else 0 :])  # padding reads anything
+
+
 def test_assistants_go_back_further_than_is_kept() -> None:
     """Guesses of 150 tokens, all wrong."""
     model, assistant = make(), make(num_hidden_layers=1)
