@@ -36,7 +36,7 @@ class Filter(LogitsProcessor):
         """Which tokens go (batch, vocabulary)."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """The others at their scores."""
+        """Without them."""
         return scores.masked_fill(self.dropped(scores), self.value)
 
 
