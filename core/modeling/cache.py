@@ -196,10 +196,12 @@ class Cache:
         for layer in self._layers.values():
             layer.length = max(0, min(layer.length, self.virtual + length - layer.dropped))
 
-    def reorder(self, indices: torch.Tensor) -> None:
-        """Keep these rows of the batch, in this order; rows may repeat."""
+    def reorder(self, indices: torch.Tensor, cross: bool = True) -> None:
+        """Keep these rows of the batch, in this order; rows may repeat. cross: an encoder's too, which the beams of one text share."""
         self._layers = {index: layer.rows(indices) for index, layer in self._layers.items()}
-        self.cross = {index: (k.index_select(0, indices), v.index_select(0, indices)) for index, (k, v) in self.cross.items()}
+        if cross:
+            pairs = self.cross.items()
+            self.cross = {index: (k.index_select(0, indices), v.index_select(0, indices)) for index, (k, v) in pairs}
 
     def __getitem__(self, layer: int) -> tuple[torch.Tensor, ...]:
         layer = layer + len(self) if layer < 0 else layer
