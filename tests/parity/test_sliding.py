@@ -206,9 +206,12 @@ def test_an_engine_serves_long_chats() -> None:
     asked = {"do_sample": False, "eos_token_id": None}
     alone = [model.generate(torch.tensor([p]), max_new_tokens=90, **asked)[0].tolist() for p in prompts]
     again = model.generate(torch.tensor([[*alone[4][:480], 7, 8, 9]]), max_new_tokens=9, **asked)[0].tolist()
+    second = model.generate(torch.tensor([[*alone[1], 7, 8]]), max_new_tokens=9, **asked)[0].tolist()
     with Engine(model, max_rows=3) as engine:
         requests = [engine.submit(p, max_new_tokens=90, **asked) for p in prompts]
         for request, p, whole in zip(requests, prompts, alone, strict=True):
             assert request.result().token_ids == whole[len(p) :]
         turn = engine.submit([*alone[4][:480], 7, 8, 9], max_new_tokens=9, **asked).result()
         assert turn.token_ids == again[483:] and turn.reused_tokens == 480
+        padded_once = engine.submit([*alone[1], 7, 8], max_new_tokens=9, **asked).result()
+        assert padded_once.token_ids == second[101:] and padded_once.reused_tokens == 98
