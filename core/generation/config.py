@@ -87,7 +87,9 @@ class GenerationConfig:
     exponential_decay_length_penalty: Any = _knob(None, "(start, factor): how an end becomes likelier after so many tokens.")
     renormalize_logits: bool = _knob(False, "Return scores as log-probabilities.")
     remove_invalid_values: bool = _knob(False, "Replace infinities and NaN in the scores.")
-    language: str | None = _knob(None, "The language that is spoken, by its code, for a model of speech that knows several.")
+    language: str | list[str] | None = _knob(
+        None, "The language that is spoken, by code or name, or one for each clip, for a model of speech that knows several."
+    )
     task: str | None = _knob(None, "What a model of speech is to do: transcribe, or translate to English.")
     return_dict_in_generate: bool = _knob(False, "Return scores and more beside the token ids.")
     output_scores: bool = _knob(False, "Return each step's scores after processing.")

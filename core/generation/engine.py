@@ -59,7 +59,7 @@ class Engine:
         self._model = Adapted(model)
         self.prefixes = PrefixStore(prefix_bytes)
         self._lane = Lane(self._model, self.prefixes, max_rows, max_tokens)
-        self._solo = Solo(self._model)
+        self._solo = Solo(self._model, self.prefixes)
         self._calls: deque[_Call] = deque()
         self._owed = 0.0  # seconds that the generations may run before the next call, for those that calls have taken
         self._inbox: queue.SimpleQueue[Request | _Call | None] = queue.SimpleQueue()

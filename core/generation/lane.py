@@ -89,7 +89,7 @@ class Lane:
             if taken and (len(taken) == self._max_rows or longest * (len(taken) + 1) > self._max_tokens):
                 break
             self._waiting.popleft().request.stand(0)
-            cache = self._prefixes.take(row.request.adapter, row.ids[0]) or Cache()
+            cache = self._prefixes.take(row.request.adapter, row.ids[0]) or self._model.base.new_cache()
             row.answer.reused_tokens = cache.get_seq_length()
             self._joining.append(_Joining(row, cache))
         for position, row in enumerate(self._waiting, 1):

@@ -12,27 +12,21 @@ Steps = tuple[Any, ...] | None
 
 
 @dataclass
-class GenerateDecoderOnlyOutput(ModelOutput):
+class GenerateOutput(ModelOutput):
     """sequences (batch, prompt + new tokens). A step each: scores after and logits before processing (batch, vocabulary), attentions and
-    hidden states, a tuple by layer. drafted_tokens, accepted_tokens: of speculation."""
+    hidden states, a tuple by layer; those of an encoder are a tuple by layer. drafted_tokens, accepted_tokens: of speculation.
+
+    Of beams, scores are log-probabilities of all (batch x beams, vocabulary); sequences_scores (batch,): the sum over a sequence, by its
+    length to the length_penalty; beam_indices (batch, new tokens): from which row of the scores each token is, -1 after the end.
+    """
 
     sequences: torch.Tensor = None  # type: ignore[assignment]
+    sequences_scores: torch.Tensor | None = None
     scores: Steps = None
     logits: Steps = None
+    beam_indices: torch.Tensor | None = None
     attentions: Steps = None
     hidden_states: Steps = None
-    past_key_values: Cache | None = None
-    drafted_tokens: int | None = None
-    accepted_tokens: int | None = None
-
-
-@dataclass
-class GenerateEncoderDecoderOutput(ModelOutput):
-    """The same of an encoder-decoder; the encoder's attentions and hidden states are a tuple by layer."""
-
-    sequences: torch.Tensor = None  # type: ignore[assignment]
-    scores: Steps = None
-    logits: Steps = None
     encoder_attentions: Steps = None
     encoder_hidden_states: Steps = None
     decoder_attentions: Steps = None
@@ -43,41 +37,20 @@ class GenerateEncoderDecoderOutput(ModelOutput):
     accepted_tokens: int | None = None
 
 
-@dataclass
-class GenerateBeamDecoderOnlyOutput(ModelOutput):
-    """Scores are log-probabilities of all beams (batch x beams, vocabulary); sequences_scores (batch,): the sum over a sequence, by its
-    length to the length_penalty; beam_indices (batch, new tokens): from which row of the scores each token is, -1 after the end."""
-
-    sequences: torch.Tensor = None  # type: ignore[assignment]
-    sequences_scores: torch.Tensor | None = None
-    scores: Steps = None
-    logits: Steps = None
-    beam_indices: torch.Tensor | None = None
-    attentions: Steps = None
-    hidden_states: Steps = None
-    past_key_values: Cache | None = None
+class GenerateDecoderOnlyOutput(GenerateOutput):
+    """Of a decoder."""
 
 
-@dataclass
-class GenerateBeamEncoderDecoderOutput(ModelOutput):
-    """The same of an encoder-decoder."""
-
-    sequences: torch.Tensor = None  # type: ignore[assignment]
-    sequences_scores: torch.Tensor | None = None
-    scores: Steps = None
-    logits: Steps = None
-    beam_indices: torch.Tensor | None = None
-    encoder_attentions: Steps = None
-    encoder_hidden_states: Steps = None
-    decoder_attentions: Steps = None
-    cross_attentions: Steps = None
-    decoder_hidden_states: Steps = None
-    past_key_values: Cache | None = None
+class GenerateEncoderDecoderOutput(GenerateOutput):
+    """Of a decoder that answers an encoder."""
 
 
-GenerateOutput = (
-    GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | GenerateBeamDecoderOnlyOutput | GenerateBeamEncoderDecoderOutput
-)
+class GenerateBeamDecoderOnlyOutput(GenerateOutput):
+    """Of a decoder's beams."""
+
+
+class GenerateBeamEncoderDecoderOutput(GenerateOutput):
+    """Of beams that answer an encoder."""
 
 
 def transition_scores(

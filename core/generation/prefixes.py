@@ -15,6 +15,11 @@ class _Kept:
     ids: torch.Tensor  # (tokens,)
     cache: Cache  # of exactly these tokens, one row
 
+    def shared(self, adapter: str | None, ids: torch.Tensor) -> int:
+        """How many first tokens of ids (tokens,) it can give."""
+        length = _shared(self.ids, ids) if adapter == self.adapter else 0
+        return length if self.cache.can_trim(length) else 0
+
 
 class PrefixStore:
     """The most recently used ones, up to `limit` bytes. Whoever takes one gets views that are copied before they are written to, so
@@ -26,7 +31,7 @@ class PrefixStore:
 
     def take(self, adapter: str | None, ids: torch.Tensor) -> Cache | None:
         """What is known of the beginning of ids (tokens,): a cache of some of its first tokens, never of all."""
-        lengths = [_shared(kept.ids, ids[:-1]) if kept.adapter == adapter else 0 for kept in self._kept]
+        lengths = [kept.shared(adapter, ids[:-1]) for kept in self._kept]
         best = max(range(len(lengths)), key=lengths.__getitem__, default=0)
         if not lengths or lengths[best] < SHORTEST:
             return None

@@ -4,11 +4,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from core.errors import GenerationError
+from core.generation.config import GenerationConfig
 
+Ids = int | Sequence[int] | torch.Tensor
 Processor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -36,18 +39,20 @@ class LogitsProcessorList(list[Processor]):
 class RepetitionPenaltyLogitsProcessor(LogitsProcessor):
     """Tokens that were used: positive scores divided by the penalty, negative ones multiplied. Keskar et al. 2019.
 
-    padding: (batch,) how many first tokens of each row do not count.
+    prompt_ignore_length: how many first tokens do not count, of all rows or of each (batch,).
     """
 
-    def __init__(self, penalty: float, padding: torch.Tensor | None = None) -> None:
-        self.penalty, self.padding = penalty, padding
+    def __init__(self, penalty: float, prompt_ignore_length: int | torch.Tensor | None = None) -> None:
+        GenerationConfig(repetition_penalty=penalty).validate()
+        self.penalty, self.ignored = penalty, prompt_ignore_length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Used tokens made less likely."""
         used = scores.new_zeros(scores.shape[0], scores.shape[1] + 1, dtype=torch.bool)
-        if self.padding is not None:  # padding falls into a column of its own
+        if self.ignored is not None:  # these fall into a column of their own
             places = torch.arange(input_ids.shape[1], device=input_ids.device)
-            input_ids = input_ids.masked_fill(places < self.padding[:, None], scores.shape[1])
+            first = torch.as_tensor(self.ignored, device=input_ids.device).view(-1, 1)
+            input_ids = input_ids.masked_fill(places < first, scores.shape[1])
         used = used.scatter(1, input_ids, True)[:, :-1]
         return torch.where(used, torch.where(scores < 0, scores * self.penalty, scores / self.penalty), scores)
 
@@ -56,6 +61,7 @@ class EncoderRepetitionPenaltyLogitsProcessor(RepetitionPenaltyLogitsProcessor):
     """Tokens of the source, or of the prompt, made more likely by the penalty: against what is not there."""
 
     def __init__(self, penalty: float, encoder_input_ids: torch.Tensor) -> None:
+        GenerationConfig(encoder_repetition_penalty=penalty).validate()
         super().__init__(1 / penalty)
         self.source = encoder_input_ids
 
@@ -84,7 +90,7 @@ class NoRepeatNGramLogitsProcessor(LogitsProcessor):
     """No sequence of n tokens twice. Paulus et al. 2017."""
 
     def __init__(self, ngram_size: int) -> None:
-        self.size = ngram_size
+        self.size = _counted("ngram_size", ngram_size)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """What would complete such a sequence left out."""
@@ -95,7 +101,7 @@ class EncoderNoRepeatNGramLogitsProcessor(LogitsProcessor):
     """No sequence of n tokens that stands in the source."""
 
     def __init__(self, encoder_ngram_size: int, encoder_input_ids: torch.Tensor) -> None:
-        self.size, self.source = encoder_ngram_size, encoder_input_ids
+        self.size, self.source = _counted("encoder_ngram_size", encoder_ngram_size), encoder_input_ids
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """What would complete such a sequence left out."""
@@ -142,15 +148,16 @@ class SequenceBiasLogitsProcessor(LogitsProcessor):
 class NoBadWordsLogitsProcessor(SequenceBiasLogitsProcessor):
     """Sequences never to be written; an end of the text cannot be one of them."""
 
-    def __init__(self, bad_words_ids: list[list[int]], eos_token_id: Sequence[int] = ()) -> None:
-        super().__init__({tuple(word): -math.inf for word in bad_words_ids if word not in [[end] for end in eos_token_id]})
+    def __init__(self, bad_words_ids: list[list[int]], eos_token_id: Ids | None = None) -> None:
+        ends = [[end] for end in token_list(() if eos_token_id is None else eos_token_id)]
+        super().__init__({tuple(word): -math.inf for word in bad_words_ids if word not in ends})
 
 
 class SuppressTokensLogitsProcessor(LogitsProcessor):
-    """Tokens never to be written."""
+    """Tokens never to be written. device, here and below: accepted for the reference's sake; the tokens go where the scores are."""
 
-    def __init__(self, suppress_tokens: Sequence[int]) -> None:
-        self.tokens = list(suppress_tokens)
+    def __init__(self, suppress_tokens: Ids, device: Any = None) -> None:
+        self.tokens = token_list(suppress_tokens)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Without them."""
@@ -160,7 +167,7 @@ class SuppressTokensLogitsProcessor(LogitsProcessor):
 class SuppressTokensAtBeginLogitsProcessor(SuppressTokensLogitsProcessor):
     """Tokens not to begin with, `begin_index` tokens into the text."""
 
-    def __init__(self, begin_suppress_tokens: Sequence[int], begin_index: int) -> None:
+    def __init__(self, begin_suppress_tokens: Ids, begin_index: int, device: Any = None) -> None:
         super().__init__(begin_suppress_tokens)
         self.begin = begin_index
 
@@ -196,8 +203,8 @@ class PrefixConstrainedLogitsProcessor(LogitsProcessor):
 class MinLengthLogitsProcessor(LogitsProcessor):
     """No end before the text has so many tokens, the prompt counted."""
 
-    def __init__(self, min_length: int, eos_token_id: Sequence[int]) -> None:
-        self.least, self.ends = min_length, list(eos_token_id)
+    def __init__(self, min_length: int, eos_token_id: Ids, device: Any = None) -> None:
+        self.least, self.ends = min_length, token_list(eos_token_id)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Without an end, while it is too short."""
@@ -207,7 +214,7 @@ class MinLengthLogitsProcessor(LogitsProcessor):
 class MinNewTokensLengthLogitsProcessor(MinLengthLogitsProcessor):
     """No end before so many tokens after the prompt."""
 
-    def __init__(self, prompt_length_to_skip: int, min_new_tokens: int, eos_token_id: Sequence[int]) -> None:
+    def __init__(self, prompt_length_to_skip: int, min_new_tokens: int, eos_token_id: Ids, device: Any = None) -> None:
         super().__init__(prompt_length_to_skip + min_new_tokens, eos_token_id)
 
 
@@ -225,17 +232,19 @@ class ForcedBOSTokenLogitsProcessor(LogitsProcessor):
 class ForcedEOSTokenLogitsProcessor(ForcedBOSTokenLogitsProcessor):
     """One of these tokens, and no other, where the text reaches its greatest length."""
 
-    def __init__(self, max_length: int, eos_token_id: int | Sequence[int]) -> None:
-        self.tokens = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
-        self.at = max_length - 1
+    def __init__(self, max_length: int, eos_token_id: Ids, device: Any = None) -> None:
+        self.tokens, self.at = token_list(eos_token_id), max_length - 1
 
 
 class ExponentialDecayLengthPenalty(LogitsProcessor):
-    """(start, factor): from `start` tokens after the prompt on, an end becomes likelier, by factor ** (tokens beyond)."""
+    """(start, factor): from `start` tokens after the prompt on, an end becomes likelier, by factor ** (tokens beyond).
 
-    def __init__(self, exponential_decay_length_penalty: tuple[int, float], eos_token_id: Sequence[int], prompt: int) -> None:
-        self.start, self.factor = prompt + exponential_decay_length_penalty[0], exponential_decay_length_penalty[1]
-        self.ends = list(eos_token_id)
+    input_ids_seq_length: the prompt's tokens.
+    """
+
+    def __init__(self, exponential_decay_length_penalty: tuple[int, float], eos_token_id: Ids, input_ids_seq_length: int) -> None:
+        start, self.factor = exponential_decay_length_penalty
+        self.start, self.ends = input_ids_seq_length + start, token_list(eos_token_id)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Ends raised."""
@@ -262,6 +271,17 @@ class LogitNormalization(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores whose exponentials sum to 1."""
         return scores.log_softmax(-1)
+
+
+def token_list(ids: Ids) -> list[int]:
+    """One token, or several in any form, as a list."""
+    return torch.as_tensor(ids).flatten().tolist() if not isinstance(ids, int) else [ids]
+
+
+def _counted(name: str, size: int) -> int:
+    if size < 1:
+        raise GenerationError(f"{name} must be at least 1, not {size}.")
+    return size
 
 
 def _put(scores: torch.Tensor, tokens: list[int], value: float) -> torch.Tensor:

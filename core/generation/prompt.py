@@ -92,7 +92,7 @@ def prepare(
     held.validate(mask.shape[1] if source is None else prompt, model.config.vocab_size)
     ids, mask = ids.to(model.device), mask.to(model.device)
     past = given["past_key_values"]
-    cache = (Cache() if past is None else Cache.of(past)) if held.use_cache else None
+    cache = (model.new_cache() if past is None else Cache.of(past)) if held.use_cache else None
     if (copies := held.num_beams if held.num_beams > 1 else held.num_return_sequences) > 1:
         ids, mask = (t.repeat_interleave(copies, 0) for t in (ids, mask))
         embeds = None if embeds is None else embeds.repeat_interleave(copies, 0)

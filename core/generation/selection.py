@@ -70,15 +70,15 @@ def warpers_for(config: GenerationConfig) -> p.LogitsProcessorList:
     if config.top_h is not None:
         found.append(w.TopHLogitsWarper(config.top_h))
     if config.top_k:
-        found.append(w.TopKLogitsWarper(config.top_k, least))
+        found.append(w.TopKLogitsWarper(config.top_k, min_tokens_to_keep=least))
     if config.top_p < 1.0:
-        found.append(w.TopPLogitsWarper(config.top_p, least))
+        found.append(w.TopPLogitsWarper(config.top_p, min_tokens_to_keep=least))
     if config.min_p is not None:
-        found.append(w.MinPLogitsWarper(config.min_p, least))
+        found.append(w.MinPLogitsWarper(config.min_p, min_tokens_to_keep=least))
     if config.typical_p < 1.0:
-        found.append(w.TypicalLogitsWarper(config.typical_p, least))
+        found.append(w.TypicalLogitsWarper(config.typical_p, min_tokens_to_keep=least))
     if config.epsilon_cutoff:
-        found.append(w.EpsilonLogitsWarper(config.epsilon_cutoff, least))
+        found.append(w.EpsilonLogitsWarper(config.epsilon_cutoff, min_tokens_to_keep=least))
     if config.eta_cutoff:
-        found.append(w.EtaLogitsWarper(config.eta_cutoff, least))
+        found.append(w.EtaLogitsWarper(config.eta_cutoff, min_tokens_to_keep=least))
     return found

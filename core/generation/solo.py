@@ -9,8 +9,10 @@ from core.generation.adapted import Adapted
 from core.generation.config import GenerationConfig
 from core.generation.events import Finished
 from core.generation.loop import generate
+from core.generation.prefixes import PrefixStore
 from core.generation.request import Event, Request
 from core.generation.streaming import Answer, stream
+from core.modeling.cache import Cache
 from core.modeling.model import PreTrainedModel
 from core.modeling.seq2seq import Seq2Seq
 from core.modeling.taps import Taps, tapped
@@ -28,10 +30,11 @@ def needs_solo(model: PreTrainedModel, config: GenerationConfig, taps: Taps | No
 
 
 class Solo:
-    """A line of requests, the first of which is computed."""
+    """A line of requests, the first of which is computed. Those of a decoder begin with what the prefix store knows of their prompt,
+    unless taps are to see all of it."""
 
-    def __init__(self, model: Adapted) -> None:
-        self._model = model
+    def __init__(self, model: Adapted, prefixes: PrefixStore) -> None:
+        self._model, self._prefixes = model, prefixes
         self._line: deque[Request] = deque()
         self._events: Iterator[Event] | None = None
 
@@ -57,7 +60,7 @@ class Solo:
         request = self._line[0]
         model = self._model.wear(request.adapter)
         try:
-            self._events = self._events or _events(model, request)
+            self._events = self._events or _events(model, request, self._prefixes)
             # the taps are set and reset within the step: other lanes' steps come in between
             with tapped(*([request.taps] if request.taps else [])):
                 event = next(self._events)
@@ -79,20 +82,26 @@ class Solo:
         self._events = None
 
 
-def _events(model: PreTrainedModel, request: Request) -> Iterator[Event]:
+def _events(model: PreTrainedModel, request: Request, prefixes: PrefixStore) -> Iterator[Event]:
     """The events of one request; where several beams compete for the text, it comes at the end."""
-    config, tokenizer = request.config, request.tokenizer
+    config, tokenizer, cache = request.config, request.tokenizer, None
+    if request.taps is None and config.use_cache and not isinstance(model, Seq2Seq):
+        cache = prefixes.take(request.adapter, request.ids[0]) or model.new_cache()
     if request.cancelled:
         answer = Answer(tokenizer, [], request.ids.shape[1], request.begin)
         answer.reason = "cancelled"
         yield from answer.end()
     elif config.num_beams == 1:
-        yield from stream(model, request.ids, None, config, tokenizer, lambda: request.cancelled)
+        for event in stream(model, request.ids, None, config, tokenizer, lambda: request.cancelled, past_key_values=cache):
+            if isinstance(event, Finished) and cache is not None:
+                _keep(prefixes, request, event, cache)
+            yield event
     else:
         prompt = 1 if isinstance(model, Seq2Seq) else request.ids.shape[1]
         answer = Answer(tokenizer, [], request.ids.shape[1], request.begin)
+        answer.reused_tokens = 0 if cache is None else cache.get_seq_length()
         stop = [lambda ids, scores: torch.full((ids.shape[0],), request.cancelled)]
-        out = generate(model, request.ids, config, tokenizer=tokenizer, stopping_criteria=stop)
+        out = generate(model, request.ids, config, tokenizer=tokenizer, stopping_criteria=stop, past_key_values=cache)
         assert isinstance(out, torch.Tensor)
         for token in out[0, prompt:].tolist():
             if (delta := answer.take(token, token in config.eos_ids)) is not None:
@@ -101,3 +110,12 @@ def _events(model: PreTrainedModel, request: Request) -> Iterator[Event]:
                 break
         answer.reason = "cancelled" if request.cancelled else answer.reason
         yield from answer.end()
+
+
+def _keep(prefixes: PrefixStore, request: Request, end: Finished, cache: Cache) -> None:
+    """What was computed, for a next turn: of a guess that went beyond the end, what belongs to the answer."""
+    ids = torch.cat([request.ids[0], request.ids.new_tensor(end.token_ids)])
+    length = min(cache.get_seq_length(), len(ids))
+    if cache.can_trim(length):
+        cache.trim(length)
+        prefixes.put(request.adapter, ids[:length], cache)

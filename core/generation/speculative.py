@@ -11,7 +11,6 @@ from core.generation.config import GenerationConfig
 from core.generation.prompt import Job, Step
 from core.generation.selection import processors_for
 from core.generation.step import decode_step
-from core.modeling.cache import Cache
 from core.modeling.model import PreTrainedModel
 
 
@@ -47,11 +46,13 @@ class Assistant(Drafter):
     def __init__(self, model: PreTrainedModel, config: GenerationConfig, prompt: int, generator: torch.Generator | None) -> None:
         self.model, self.config, self.generator = model, config, generator
         self.processors = processors_for(config, prompt)
-        self.cache = Cache()
+        self.cache = model.new_cache()
 
     def propose(self, ids: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Greedy, or drawn where the model samples."""
         begin, chances = ids.shape[1], []
+        if not self.cache.can_trim(begin - 1):  # a long guess was wrong
+            self.cache = self.model.new_cache()
         self.cache.trim(begin - 1)
         for _ in range(min(most, self.config.num_assistant_tokens)):
             scores = self.processors(ids, decode_step(self.model, ids, torch.ones_like(ids), self.cache))

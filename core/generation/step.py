@@ -120,8 +120,8 @@ class Decoding:
             self.cache.trim(self.mask.shape[1] - 1)
 
     def take(self, ids: torch.Tensor, rows: torch.Tensor) -> None:
-        """Go on with other ids (batch, tokens), made from these rows by one more token each."""
+        """Go on with other ids (batch, tokens), made from these rows by one more token each; a row's parent answers the same text."""
         self.ids = ids
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], 1)
         if self.cache is not None:
-            self.cache.reorder(rows)
+            self.cache.reorder(rows, cross=False)

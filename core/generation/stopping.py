@@ -9,6 +9,7 @@ import torch
 
 from core.errors import GenerationError
 from core.generation.config import GenerationConfig
+from core.generation.processors import Ids, token_list
 
 Criterion = Callable[..., Any]
 
@@ -44,10 +45,11 @@ class MaxLengthCriteria(StoppingCriteria):
 
 
 class MaxTimeCriteria(StoppingCriteria):
-    """So many seconds have passed since it was made."""
+    """So many seconds have passed since it was made, or since `initial_timestamp` (time.time())."""
 
-    def __init__(self, max_time: float) -> None:
-        self.end = time.monotonic() + max_time
+    def __init__(self, max_time: float, initial_timestamp: float | None = None) -> None:
+        passed = 0.0 if initial_timestamp is None else time.time() - initial_timestamp
+        self.end = time.monotonic() + max_time - passed
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> bool:
         """All rows at once."""
@@ -57,8 +59,8 @@ class MaxTimeCriteria(StoppingCriteria):
 class EosTokenCriteria(StoppingCriteria):
     """The newest token is one of these."""
 
-    def __init__(self, eos_token_id: int | Sequence[int]) -> None:
-        self.ends = torch.tensor([eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id), dtype=torch.long)
+    def __init__(self, eos_token_id: Ids) -> None:
+        self.ends = torch.tensor(token_list(eos_token_id), dtype=torch.long)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Rows that have it."""

@@ -130,7 +130,8 @@ def stream(
     held = replace(held, stop_strings=None)
     others = {k: v for k, v in values.items() if k not in GenerationConfig.knobs()}
     job = prepare(model, input_ids, held, {"attention_mask": attention_mask, **others})
-    answer = Answer(tokenizer, stops, job.prompt)
+    answer, cache = Answer(tokenizer, stops, job.prompt), job.decoding.cache
+    answer.reused_tokens = 0 if cache is None else cache.get_seq_length() - cache.virtual
     training = model.training
     model.eval()
     loop = steps_of(job)

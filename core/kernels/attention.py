@@ -160,8 +160,8 @@ def read_chunk(op, query, keys, values, count, scores, out):  # type: ignore[no-
 
 @jit
 def first_read(op, row):  # type: ignore[no-untyped-def]
-    """The first position that a row's new token reads."""
-    start = word(op.starts + 8 * row)
+    """The first place in memory that a row's new token reads."""
+    start = max(0, word(op.starts + 8 * row) - op.dropped)
     return max(start, op.length + 1 - op.window) if op.window else start
 
 

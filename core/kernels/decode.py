@@ -43,7 +43,7 @@ class Decoder:
         keys, values = cache[0]
         if keys.dtype not in pack.PLAIN or keys.device.type != "cpu" or values.dtype != keys.dtype:
             return None
-        if keys.shape != (batch, plan.kv_heads, length - 1, plan.head_dim) or values.shape != keys.shape:
+        if (keys.shape[0], keys.shape[1], keys.shape[3]) != (batch, plan.kv_heads, plan.head_dim) or values.shape != keys.shape:
             return None
         real = mask.numpy() != 0
         counts = real.sum(1)
@@ -63,7 +63,7 @@ class Decoder:
             x = trunk.embed(trunk.get_input_embeddings()(ids), torch.from_numpy(positions)[:, None])
             torch.from_numpy(plan.h.memory)[:batch, : plan.width] = x[:, 0]
             self._turn(positions)
-            self._tell_cache(cache, length - 1)
+            self._tell_cache(cache)
             logits = torch.empty(batch, plan.vocabulary)
         plan.ops["dst"][plan.outputs] = logits.data_ptr()
         plan.ops["dst_stride"][plan.outputs] = 4 * plan.vocabulary
@@ -106,15 +106,17 @@ class Decoder:
                 table = self._tables[kind] = np.stack([cos[0, 0].numpy(), sin[0, 0].numpy()], 1)
             turns[: len(positions)] = table[positions]
 
-    def _tell_cache(self, cache: Cache, length: int) -> None:
+    def _tell_cache(self, cache: Cache) -> None:
         """Where keys and values stand, now with room for this token."""
         plan, memory = self.plan, cache.extend()
         where, told = plan.reading, plan.ops
-        told["keys"][where] = [keys.data_ptr() for keys, _ in memory]
-        told["values"][where] = [values.data_ptr() for _, values in memory]
-        told["capacity"][where] = [keys.shape[2] for keys, _ in memory]
-        told["length"][where], told["form"][where] = length, pack.PLAIN[memory[0][0].dtype]
-        chunks = length // CHUNK + 1
+        keys, values, places, dropped = zip(*memory, strict=True)
+        told["keys"][where] = [layer.data_ptr() for layer in keys]
+        told["values"][where] = [layer.data_ptr() for layer in values]
+        told["capacity"][where] = [layer.shape[2] for layer in keys]
+        told["length"][where], told["dropped"][where] = places, dropped
+        told["form"][where] = pack.PLAIN[keys[0].dtype]
+        chunks = max(places) // CHUNK + 1
         size = ROWS * plan.heads * (16 + -(-plan.head_dim // 16) * 16)
         if size * chunks > self._partial.size:
             self._partial = np.zeros(size * 2 * chunks, np.float32)

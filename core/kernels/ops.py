@@ -46,8 +46,9 @@ OP = np.dtype(
         ("keys", "i8"),
         ("values", "i8"),
         ("capacity", "i8"),
-        ("length", "i8"),  # tokens in the cache before this one
-        ("starts", "i8"),  # of each row of the batch: the first token that is real, as int64
+        ("length", "i8"),  # tokens in the cache's memory before this one
+        ("dropped", "i8"),  # tokens that came before the first in memory
+        ("starts", "i8"),  # of each row of the batch: the first token that is real, as int64, counted from the text's beginning
         ("window", "i8"),  # how many tokens a layer reads, 0 for all
         ("partial", "i8"),  # what chunks of positions give: maximum, sum, vector
         ("chunks", "i8"),  # how many there is room for

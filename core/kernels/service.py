@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -18,6 +19,7 @@ from core.modeling.taps import active
 
 logger = logging.getLogger(__name__)
 
+WAYS = 8  # plans that are kept for a model, one for each set of adapters in use
 LOOK_EVERY = 1.0  # seconds; also when a generation begins
 Step = Callable[[torch.Tensor], torch.Tensor]
 
@@ -39,7 +41,7 @@ def quiet(model: Any) -> Iterator[None]:
     """PyTorch on one thread inside, where compiled steps serve the model: after work on several, PyTorch's threads stay awake for a while
     and take the processor from the next step (measured: less than half the tokens a second)."""
     state, threads = _states.get(model), torch.get_num_threads()
-    if state is None or state.decoder is None or threads == 1:
+    if state is None or state.way.decoder is None or threads == 1:
         yield
         return
     torch.set_num_threads(1)
@@ -49,17 +51,25 @@ def quiet(model: Any) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@dataclass
+class _Way:
+    """A compiled step, or the reason why there is none."""
+
+    decoder: Any = None
+    reason: str | None = "it has not generated yet"
+
+
 class _State:
-    """What is known of one model: its compiled step or the reason why there is none, and what it looked like then."""
+    """What is known of one model: how it is computed now, and how it was with other adapters while its tensors were the same."""
 
     def __init__(self) -> None:
-        self.looked: tuple[Any, ...] = ()
+        self.way = _Way()
+        self.ways: dict[tuple[Any, ...], _Way] = {}  # by what was in use, the newest last
+        self.tensors: tuple[Any, ...] = ()
         self.cache: Callable[[], Cache | None] = lambda: None
         self.until = 0.0
         self.route: Callable[[], Any] = lambda: None  # adapters row by row, now
         self.routed: Any = None  # and when it was looked at
-        self.decoder: Any = None
-        self.reason: str | None = "it has not generated yet"
 
 
 _states: "WeakKeyDictionary[nn.Module, _State]" = WeakKeyDictionary()
@@ -80,13 +90,13 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
     if state.cache() is not cache or time.monotonic() > state.until or state.route() != state.routed:
         _look(model, state)
         state.cache, state.until = ref(cache), time.monotonic() + LOOK_EVERY
-    decoder = state.decoder
+    way, decoder = state.way, state.way.decoder
     if decoder is None or (positions := decoder.places(mask, cache)) is None:
         return None
     try:
         machine.compiled(machine.tile_for(len(mask)))
     except Exception as error:  # Numba or LLVM on a machine that nobody has tried
-        state.decoder, state.reason = None, f"the step cannot be compiled here: {one_line(error)}"
+        way.decoder, way.reason = None, f"the step cannot be compiled here: {one_line(error)}"
         logger.warning("%s: %s", type(model).__name__, describe(model))
         return None
 
@@ -95,7 +105,7 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
             return decoder.step(model, ids, positions, cache)
         logits, difference = decoder.prove(model, ids, mask, positions, cache)
         if difference is not None:
-            state.decoder, state.reason = None, difference
+            way.decoder, way.reason = None, difference
             logger.warning("%s: %s", type(model).__name__, describe(model))
         return logits
 
@@ -103,39 +113,49 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
 
 
 def _look(model: Any, state: _State) -> None:
-    looks, route = _looks(model), next((module.route for module in model.modules() if hasattr(module, "route")), None)
+    route = next((module.route for module in model.modules() if hasattr(module, "route")), None)
     state.route = lambda: getattr(route, "names", None)
     state.routed = state.route()
-    if looks == state.looked:
+    used, tensors = _looks(model)
+    if tensors != state.tensors:
+        state.tensors, state.ways = tensors, {}
+    if used in state.ways:
+        state.way = state.ways[used] = state.ways.pop(used)
         return
-    state.looked, state.decoder, state.reason = looks, None, _against(model)
-    if state.reason is not None:
-        return
+    state.way = state.ways[used] = _way(model)
+    if len(state.ways) > WAYS:
+        del state.ways[next(iter(state.ways))]
+    logger.info("%s: %s", type(model).__name__, describe(model))
+
+
+def _way(model: nn.Module) -> _Way:
+    if (reason := _against(model)) is not None:
+        return _Way(None, reason)
     from core.kernels.decode import Decoder
     from core.kernels.plan import Unfit
 
     try:
-        state.decoder = Decoder(model)
+        return _Way(Decoder(model), None)
     except Unfit as reason:
-        state.reason = str(reason)
+        return _Way(None, str(reason))
     except AttributeError as error:  # parts under other names
-        state.reason = f"it has other parts ({error})"
-    logger.info("%s: %s", type(model).__name__, describe(model))
+        return _Way(None, f"it has other parts ({error})")
 
 
-def _looks(model: nn.Module) -> tuple[Any, ...]:
-    """What must stay as it is for a compiled step to hold: modules, adapters in use, every tensor's place and the writes to it."""
-    found: list[Any] = []
+def _looks(model: nn.Module) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What must stay as it is for a compiled step to hold: modules and adapters in use; every tensor's place and the writes to it."""
+    used: list[Any] = []
+    places: list[tuple[int, int]] = []
     for module in model.modules():
         adapters = (
             [str(getattr(module, name, "")) for name in ("active", "merged", "scaling")] if hasattr(module, "active") else []
         )
-        found.append((id(module), module.training, bool(module._forward_hooks or module._forward_pre_hooks), adapters))
         routed = getattr(getattr(module, "route", None), "names", None)
-        found.append(routed and tuple(routed))
+        hooked = bool(module._forward_hooks or module._forward_pre_hooks)
+        used.append((id(module), module.training, hooked, *adapters, routed and tuple(routed)))
         tensors = [*module._parameters.values(), *module._buffers.values()]
-        found += [(tensor.data_ptr(), pack.version(tensor)) for tensor in tensors if tensor is not None]
-    return tuple(found)
+        places += [(tensor.data_ptr(), pack.version(tensor)) for tensor in tensors if tensor is not None]
+    return tuple(used), tuple(places)
 
 
 def _against(model: nn.Module) -> str | None:
@@ -154,16 +174,16 @@ def describe(model: Any) -> str:
     """One line: which path computes this model's next tokens, and why."""
     if reason := machine.reason_against():
         return f"plain PyTorch: {reason}"
-    state = _states.get(model) or _State()
-    if state.decoder is None:
-        return f"plain PyTorch: {state.reason}"
+    way = (_states.get(model) or _State()).way
+    if way.decoder is None:
+        return f"plain PyTorch: {way.reason}"
     forms = ("fp32", "bf16", "fp16", "Q4_0", "Q4_1", "Q8_0")
-    weights = ", ".join(forms[form] for form in sorted(state.decoder.plan.forms))
-    threads = state.decoder.team or state.decoder.pace.most
+    weights = ", ".join(forms[form] for form in sorted(way.decoder.plan.forms))
+    threads = way.decoder.team or way.decoder.pace.most
     from core.kernels.integers import CHOSEN
     from core.kernels.ops import F16
 
-    how = CHOSEN if CHOSEN and max(state.decoder.plan.forms) > F16 else "float32"
+    how = CHOSEN if CHOSEN and max(way.decoder.plan.forms) > F16 else "float32"
     return f"compiled step: {weights} weights, {how} products, {threads} thread{'s' * (threads > 1)}"
 
 

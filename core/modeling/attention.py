@@ -40,6 +40,7 @@ def attend(
     are asked for in this call.
     """
     q, k, v = tap(prefix + "q", layer, q), tap(prefix + "k", layer, k), tap(prefix + "v", layer, v)
+    mask = mask.last(k.shape[2])
     if bias is not None:
         mask = mask.plus(bias(q, k))
     grouped = q.shape[1] != k.shape[1]

@@ -1,73 +1,130 @@
 """Keys and values of the tokens already read, so that decoding computes one token a step. An argument, never module state."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from core.errors import GenerationError
+
 Pair = tuple[torch.Tensor, torch.Tensor]
 ROOM = 64  # tokens that a layer has room for at the least, and behind rows that were put together
+SLACK = 64  # tokens that a sliding layer keeps before its window, so that a short rollback finds what it needs
 
 
 class _Layer:
-    """One layer's keys and values: (batch, kv heads, capacity, head width), the first `length` of them valid."""
+    """One layer's keys and values: (batch, kv heads, capacity, head width), the first `length` of them valid.
 
-    __slots__ = ("keys", "length", "owned", "values")
+    Where it reads the last `window` tokens only, it forgets older ones now and then: `dropped` came before the first that is held.
+    """
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, length: int | None = None, owned: bool = False) -> None:
+    __slots__ = ("dropped", "keys", "length", "owned", "values", "window")
+
+    def __init__(
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        length: int | None = None,
+        *,
+        owned: bool = False,
+        window: int | None = None,
+        dropped: int = 0,
+    ) -> None:
         self.keys, self.values = keys, values
         self.length = keys.shape[2] if length is None else length
         self.owned = owned  # a caller's tensors are never written to
+        self.window, self.dropped = window, dropped
 
-    def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        end = self.length + keys.shape[2]
+    @property
+    def seen(self) -> int:
+        """Tokens read so far, held or not."""
+        return self.dropped + self.length
+
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> Pair:
+        """All that is held then, or as far back as the first of the new tokens reads."""
+        new = keys.shape[2]
         if torch.is_grad_enabled() and (keys.requires_grad or self.keys.requires_grad):
             # an in-place write would break the graph
             self.keys = torch.cat([self.keys[:, :, : self.length], keys], 2)
             self.values = torch.cat([self.values[:, :, : self.length], values], 2)
             self.owned = False
         else:
-            self.reserve(end)
-            self.keys[:, :, self.length : end] = keys
-            self.values[:, :, self.length : end] = values
-        self.length = end
+            self.reserve(new)
+            self.keys[:, :, self.length : self.length + new] = keys
+            self.values[:, :, self.length : self.length + new] = values
+        self.length += new
+        first = 0 if self.window is None else max(0, self.length - new - self.window + 1)
+        return self.keys[:, :, first : self.length], self.values[:, :, first : self.length]
 
-    def reserve(self, end: int) -> None:
-        """Memory of its own for so many tokens."""
+    def reserve(self, new: int) -> None:
+        """Memory of its own with room for so many more tokens; what lies well before the window stays behind."""
         writable = self.owned and self.keys.is_inference() == torch.is_inference_mode_enabled()
-        if not writable or end > self.keys.shape[2]:
-            capacity = max(2 * self.length, end, ROOM)
-            self.keys, self.values = self._grown(self.keys, capacity), self._grown(self.values, capacity)
-            self.owned = True
+        if writable and self.length + new <= self.keys.shape[2]:
+            return
+        kept = self.length if self.window is None else min(self.length, self.window + SLACK)
+        capacity = max(2 * kept, ROOM)
+        if self.window is not None:
+            capacity = min(capacity, self.window + SLACK + ROOM)
+        capacity = max(capacity, kept + new)
+        self.keys, self.values = (self._moved(old, kept, capacity) for old in (self.keys, self.values))
+        self.dropped, self.length, self.owned = self.seen - kept, kept, True
 
-    def _grown(self, old: torch.Tensor, capacity: int) -> torch.Tensor:
+    def _moved(self, old: torch.Tensor, kept: int, capacity: int) -> torch.Tensor:
         new = old.new_empty(*old.shape[:2], capacity, old.shape[3])
-        new[:, :, : self.length] = old[:, :, : self.length]
+        new[:, :, :kept] = old[:, :, self.length - kept : self.length]
         return new
+
+    def can_trim(self, length: int) -> bool:
+        """Whether all that the next token would read is still held."""
+        return self.dropped == 0 or self.window is None or length >= self.seen or length - self.dropped >= self.window - 1
+
+    def prefix(self, length: int) -> "_Layer":
+        """The first `length` tokens, in this one's memory."""
+        held = max(0, min(self.length, length - self.dropped))
+        return _Layer(self.keys[:, :, :held], self.values[:, :, :held], window=self.window, dropped=self.dropped)
+
+    def rows(self, indices: torch.Tensor) -> "_Layer":
+        """These rows, with the room behind them."""
+        keys, values = self.keys.index_select(0, indices), self.values.index_select(0, indices)
+        return _Layer(keys, values, self.length, owned=True, window=self.window, dropped=self.dropped)
 
     def pair(self) -> Pair:
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
+    @classmethod
+    def joined(cls, rows: Sequence[tuple["_Layer", int, int]]) -> "_Layer":
+        """Rows of several as one batch, each (layer, row, first token kept)."""
+        window, seen = rows[0][0].window, max(layer.seen - start for layer, _, start in rows)
+        held = seen if window is None else min(seen, window + SLACK)
+        # where one has forgotten its beginning, so must all: zeros there would pass for what was said
+        held = min([held, *(layer.length for layer, _, start in rows if layer.dropped > start)])
+        pairs = [[x[row, :, max(0, start - layer.dropped) :] for x in layer.pair()] for layer, row, start in rows]
+        keys, values = (_aligned(parts, held) for parts in zip(*pairs, strict=True))
+        return cls(keys, values, held, owned=True, window=window, dropped=seen - held)
+
 
 def _aligned(parts: Sequence[torch.Tensor], length: int) -> torch.Tensor:
-    """Each (1, heads, tokens, width) -> (rows, heads, length and some room, width): all end at `length`, after zeros."""
+    """Each (heads, tokens, width) -> (rows, heads, length and some room, width): the last tokens of each, a shorter one's after zeros."""
     first = parts[0]
-    out = first.new_empty(len(parts), first.shape[1], length + ROOM, first.shape[3])
+    out = first.new_empty(len(parts), first.shape[0], length + ROOM, first.shape[2])
     for row, part in zip(out, parts, strict=True):
-        row[:, : length - part.shape[2]] = 0
-        row[:, length - part.shape[2] : length] = part[0]
+        held = min(length, part.shape[1])
+        row[:, : length - held] = 0
+        row[:, length - held : length] = part[:, part.shape[1] - held :]
     return out
 
 
 class Cache:
-    """Grown by doubling, trimmed for rollback, reordered for beams.
+    """Grown by doubling, trimmed for rollback, reordered for beams; bounded where a layer slides.
 
     `cache[i]` is the legacy tuple (k, v), each (batch, kv heads, tokens, head width); (k, v, cross k, cross v) where the
-    model attends to an encoder. `len(cache)` counts layers.
+    model attends to an encoder. `len(cache)` counts layers. `windows` says of a layer how many tokens it reads, where not all
+    (`model.new_cache()` knows): of those before them it keeps a few.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, windows: Mapping[int, int] | None = None) -> None:
         self._layers: dict[int, _Layer] = {}
+        self._windows = windows or {}
         self.cross: dict[int, Pair] = {}
         self.virtual = 0  # how many of the first places belong to no token: a tuned prefix
 
@@ -84,24 +141,24 @@ class Cache:
         return cache
 
     def update(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> Pair:
-        """Append (batch, kv heads, new tokens, head width) and return all keys and values so far."""
+        """Append (batch, kv heads, new tokens, head width) and return all keys and values that the new tokens may read."""
         if layer in self._layers:
-            self._layers[layer].append(keys, values)
-        else:
-            self._layers[layer] = _Layer(keys, values)
-        return self._layers[layer].pair()
+            return self._layers[layer].append(keys, values)
+        self._layers[layer] = _Layer(keys, values, window=self._windows.get(layer))
+        return keys, values
 
-    def extend(self) -> list[Pair]:
-        """Make room for one more token, which then counts as held -> each layer's whole memory, (batch, kv heads, capacity, head width),
-        whose place `length - 1` the caller writes."""
+    def extend(self) -> list[tuple[torch.Tensor, torch.Tensor, int, int]]:
+        """Make room for one more token, which then counts as held -> each layer's whole memory, keys and values (batch, kv heads,
+        capacity, head width), the place in it that the caller writes, and how many tokens came before its first."""
         for layer in self._layers.values():
-            layer.reserve(layer.length + 1)
+            layer.reserve(1)
             layer.length += 1
-        return [(self._layers[index].keys, self._layers[index].values) for index in range(len(self))]
+        layers = [self._layers[index] for index in range(len(self))]
+        return [(layer.keys, layer.values, layer.length - 1, layer.dropped) for layer in layers]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens held."""
-        return self._layers[layer_idx].length if layer_idx in self._layers else 0
+        """Tokens read so far."""
+        return self._layers[layer_idx].seen if layer_idx in self._layers else 0
 
     @classmethod
     def joined(cls, rows: Sequence[tuple["Cache", int, int]]) -> "Cache":
@@ -111,17 +168,13 @@ class Cache:
         """
         cache = cls()
         for index in rows[0][0]._layers:
-            pairs = [[x[row : row + 1, :, start:] for x in part._layers[index].pair()] for part, row, start in rows]
-            length = max(keys.shape[2] for keys, _ in pairs)
-            keys, values = (_aligned(parts, length) for parts in zip(*pairs, strict=True))
-            cache._layers[index] = _Layer(keys, values, length, owned=True)
+            cache._layers[index] = _Layer.joined([(part._layers[index], row, start) for part, row, start in rows])
         return cache
 
     def prefix(self, length: int) -> "Cache":
-        """The first `length` tokens as a cache that reads this one's memory and never writes to it."""
+        """The first `length` tokens, to which `can_trim` agrees, as a cache that reads this one's memory and never writes to it."""
         cache = Cache()
-        for index, layer in self._layers.items():
-            cache._layers[index] = _Layer(layer.keys[:, :, :length], layer.values[:, :, :length])
+        cache._layers = {index: layer.prefix(length) for index, layer in self._layers.items()}
         return cache
 
     @property
@@ -129,18 +182,26 @@ class Cache:
         """Memory of the keys and values, with the room for more."""
         return sum(x.untyped_storage().nbytes() for layer in self._layers.values() for x in (layer.keys, layer.values))
 
-    def trim(self, length: int) -> None:
-        """Forget all but the first `length` tokens; a tuned prefix stays."""
-        for layer in self._layers.values():
-            layer.length = min(layer.length, self.virtual + length)
+    def can_trim(self, length: int) -> bool:
+        """Whether `trim` can go back so far: a sliding layer forgets what lies well before its window."""
+        return all(layer.can_trim(self.virtual + length) for layer in self._layers.values())
 
-    def reorder(self, indices: torch.Tensor) -> None:
-        """Keep these rows of the batch, in this order; rows may repeat."""
-        for index, layer in self._layers.items():
-            keys, values = layer.pair()
-            self._layers[index] = _Layer(keys.index_select(0, indices), values.index_select(0, indices))
-        for index, (keys, values) in self.cross.items():
-            self.cross[index] = (keys.index_select(0, indices), values.index_select(0, indices))
+    def trim(self, length: int) -> None:
+        """Forget all but the first `length` tokens; a tuned prefix stays. Raises GenerationError where a sliding layer has forgotten
+        what the next token would read."""
+        if not self.can_trim(length):
+            raise GenerationError(
+                f"The cache cannot go back to {length} tokens: a sliding layer keeps {SLACK} tokens before its window. Use a new cache."
+            )
+        for layer in self._layers.values():
+            layer.length = max(0, min(layer.length, self.virtual + length - layer.dropped))
+
+    def reorder(self, indices: torch.Tensor, cross: bool = True) -> None:
+        """Keep these rows of the batch, in this order; rows may repeat. cross: an encoder's too, which the beams of one text share."""
+        self._layers = {index: layer.rows(indices) for index, layer in self._layers.items()}
+        if cross:
+            pairs = self.cross.items()
+            self.cross = {index: (k.index_select(0, indices), v.index_select(0, indices)) for index, (k, v) in pairs}
 
     def __getitem__(self, layer: int) -> tuple[torch.Tensor, ...]:
         layer = layer + len(self) if layer < 0 else layer

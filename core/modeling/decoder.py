@@ -92,6 +92,8 @@ class RotaryDecoder(Decoder):
     def make_ropes(self, config: Any) -> None:
         """The rotations of heads of `head_dim` numbers."""
         self.kinds = layer_kinds(config)
+        window = getattr(config, "sliding_window", None)
+        self.windows = {layer: window for layer, kind in enumerate(self.kinds) if kind == SLIDING and window}
         self.ropes = {kind: Rope(config.head_dim, rope_settings(config, kind)) for kind in set(self.kinds)}
 
     def context(

@@ -18,6 +18,10 @@ class Mask:
         """The bias, with the kernel's triangle written out."""
         return fill(reach(queries, keys, like.device), like.dtype) if self.causal else self.bias
 
+    def last(self, keys: int) -> "Mask":
+        """For the last so many keys, where a sliding layer's cache gives no more."""
+        return self if self.bias is None or self.bias.shape[-1] <= keys else Mask(self.bias[..., -keys:])
+
     def plus(self, bias: torch.Tensor) -> "Mask":
         """This mask with a position scheme's bias (batch or 1, heads, q, k) on top."""
         own = self.explicit(bias.shape[-2], bias.shape[-1], bias)

@@ -126,6 +126,10 @@ class PreTrainedModel(nn.Module):
             return None
         return Cache() if use_cache else None
 
+    def new_cache(self) -> Cache:
+        """An empty cache for a text that grows, bounded in the layers that read a sliding window."""
+        return Cache(getattr(self.base_model, "windows", None))
+
     def wants_dict(self, return_dict: bool | None) -> bool:
         """`return_dict`, or the configuration's."""
         return self.config.return_dict if return_dict is None else return_dict

@@ -216,24 +216,30 @@ class WhisperForConditionalGeneration(ConditionalHead, WhisperPreTrainedModel, t
 
     def decoder_prompt(self, encoded: Any, config: Any, given: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, tokens): the caller's; or the start, the language and the task, where the model knows several, and that no times are
-        to be written."""
+        to be written. Where neither is asked for, older files say them, as forced_decoder_ids: [[place, token], …]."""
         if given is not None:
             return given
         start = super().decoder_prompt(encoded, config)
         said = special_tokens(self.config) | self.generation_config.extra | config.extra
+        asked = config.language or config.task
+        forced = dict(said.get("forced_decoder_ids") or getattr(self.config, "forced_decoder_ids", None) or ())
+        forced = {place: token for place, token in forced.items() if token is not None and not asked}
         columns = [start]
         if said["is_multilingual"]:
-            columns.append(self.language(encoded, start, said, config.language))
-            task = config.task or "transcribe"
-            if task not in said["task_to_id"]:
-                raise GenerationError(f"task must be one of {', '.join(said['task_to_id'])}, not '{task}'.")
-            columns.append(torch.full_like(start, said["task_to_id"][task]))
-        elif config.language or config.task:
+            tasks, task = said["task_to_id"], config.task or "transcribe"
+            if task not in tasks:
+                raise GenerationError(f"task must be one of {', '.join(tasks)}, not '{task}'.")
+            spoken = forced.get(1)
+            columns += [
+                self.language(encoded, start, said, config.language) if spoken is None else torch.full_like(start, spoken),
+                torch.full_like(start, forced.get(2, tasks[task])),
+            ]
+        elif asked:
             raise GenerationError("This model only writes down English: leave out language and task.")
         return torch.cat([*columns, torch.full_like(start, said["no_timestamps_token_id"])], 1)
 
-    def language(self, encoded: Any, start: torch.Tensor, said: dict[str, Any], language: str | None) -> torch.Tensor:
-        """(batch, 1): the token of the language that was asked for, or of the likeliest one."""
+    def language(self, encoded: Any, start: torch.Tensor, said: dict[str, Any], language: str | list[str] | None) -> torch.Tensor:
+        """(batch, 1): the token of the language that was asked for, for all clips or for each, or of the likeliest one."""
         if language is None:
             logits = self(encoder_outputs=encoded, decoder_input_ids=start, use_cache=False).logits[:, -1]
             ids = torch.tensor(
@@ -241,11 +247,17 @@ class WhisperForConditionalGeneration(ConditionalHead, WhisperPreTrainedModel, t
             )
             return ids[logits[:, ids].argmax(-1)][:, None]
         known = said.get("lang_to_id") or dict(zip((f"<|{code}|>" for code in WHISPER), said["language_ids"], strict=False))
-        name = language.lower().strip("<|>")
-        token = f"<|{WHISPER_CODES.get(name, name)}|>"
-        if token not in known:
-            raise GenerationError(f"language must be one of {', '.join(name.strip('<|>') for name in known)}, not '{language}'.")
-        return torch.full_like(start, known[token])
+        each = [language] * len(start) if isinstance(language, str) else list(language)
+        if len(each) != len(start):
+            raise GenerationError(
+                f"language names {len(each)} languages for {len(start)} clips: give one for all, or one for each."
+            )
+        codes = [str(one).lower().strip("<|>") for one in each]
+        tokens = [known.get(f"<|{WHISPER_CODES.get(code, code)}|>") for code in codes]
+        if None in tokens:
+            names = ", ".join(name.strip("<|>") for name in known)
+            raise GenerationError(f"language must be one of {names}, not '{each[tokens.index(None)]}'.")
+        return start.new_tensor(tokens)[:, None]
 
 
 def special_tokens(config: Any) -> dict[str, Any]:

@@ -200,6 +200,30 @@ def test_adapters_are_added_without_merging() -> None:
     assert not torch.allclose(seen[0], seen[1], atol=1e-2) and not torch.allclose(seen[0], seen[2], atol=1e-2)
 
 
+def test_adapters_that_take_turns_are_planned_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One model, a conversation with each adapter, a token each in turn; written to, all is planned anew."""
+    model = make(Row("llama", "CausalLM", "turns", SIZES))
+    adapted = PeftModel(model, LoraConfig(r=3, target_modules=["q_proj", "down_proj"]))
+    adapted.add_adapter("other", LoraConfig(r=5, target_modules=["v_proj"]))
+    randomise(adapted).eval()
+    ids, mask = texts(1, 14, 117)
+    expected = {}
+    for name in ("default", "other"):
+        adapted.set_adapter(name)
+        with kernels.off():
+            expected[name] = logits_of(model, ids, mask, 6)
+    with caplog.at_level("INFO", "core.kernels.service"), torch.inference_mode():
+        caches = {name: model.new_cache() for name in expected}
+        for end in range(6, 15):
+            for name, cache in caches.items():
+                adapted.set_adapter(name)
+                close(decode_step(model, ids[:, :end], mask[:, :end], cache), expected[name][end - 6])
+        assert caplog.text.count("compiled step") == 2
+    with torch.no_grad():
+        model.model.norm.weight.mul_(2.0)
+    compare(model, 1)
+
+
 PROMPTS = ("The capital of France is", "def fibonacci(n):", "Once upon a time there was a robot who")
 
 

@@ -206,6 +206,8 @@ def test_whisper_writes_what_the_reference_writes(tmp_path: Path, several: bool)
             {"language": "German"},
             {"language": "<|de|>", "task": "translate"},
             {"task": "translate", "max_new_tokens": 5},
+            {"language": ["fr", "de"], "num_beams": 2},
+            {"language": "french", "do_sample": False, "repetition_penalty": 1.3},
         ]
     for options in asked:
         expected = reference.generate(features, **options)  # without the prompt and the end
@@ -217,10 +219,37 @@ def test_whisper_writes_what_the_reference_writes(tmp_path: Path, several: bool)
             assert [t for t in ours if t != 3] == [t for t in theirs if t != 3] and len(theirs) > 2
     with pytest.raises(GenerationError, match="en, fr, de, not 'it'" if several else "only writes down English"):
         model.generate(features, language="it")
+    if several:
+        nonsense: list[tuple[dict[str, Any], str]] = [
+            ({"language": ["fr", None]}, "not 'None'"),
+            ({"language": ["fr", "de", "en"]}, "3 languages for 2 clips"),
+            ({"task": "sing"}, "translate, transcribe, not 'sing'"),
+        ]
+        for options, sentence in nonsense:
+            with pytest.raises(GenerationError, match=sentence):
+                model.generate(features, **options)
     with pytest.raises(ConfigError, match=r"7 mels, 26 frames\): pad"):
         model.generate(features[:, :, :20])
     with pytest.raises(ConfigError, match="has positions for 24"):
         model(features, decoder_input_ids=torch.zeros(2, 25, dtype=torch.long))
+
+
+@pytest.mark.parametrize("forced", [[[1, 82], [2, 83]], [[1, None], [2, 83]], [[1, 81], [2, 84], [3, 85]]], ids=str)
+def test_whispers_forced_tokens(tmp_path: Path, forced: list[list[int | None]]) -> None:
+    """A language and a task that older files say, in either file; asked for, others hold."""
+    row = Row("whisper", "SpeechSeq2Seq", "spoken", WHISPER)
+    reference, model = fresh_pair(row, tmp_path)
+    features = source_of(row)[0]["input_features"]
+    for place in ("generation", "model"):
+        said = SPOKEN | SEVERAL | {"forced_decoder_ids": forced if place == "generation" else None}
+        reference.config.forced_decoder_ids = model.config.forced_decoder_ids = None if place == "generation" else forced
+        reference.generation_config = transformers.GenerationConfig(**said)
+        model.generation_config = core.GenerationConfig.from_dict(said)
+        for options in ({}, {"language": "en"}):
+            expected, found = reference.generate(features, **options), model.generate(features, **options)
+            assert found[0, 2].item() == (84 if options else forced[1][1])
+            for ours, theirs in zip(found[:, 4:].tolist(), expected.tolist(), strict=True):
+                assert [t for t in ours if t != 3] == [t for t in theirs if t != 3] and len(theirs) > 2
 
 
 def test_whispers_published_vocabularies() -> None:

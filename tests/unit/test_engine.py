@@ -471,6 +471,30 @@ def test_what_was_padded_is_reused_without_its_padding() -> None:
         long.cancel()
 
 
+def test_both_lanes_share_what_they_read() -> None:
+    """Guesses go on where a batch ended, a batch where guesses ended, beams where either did; taps see the whole prompt."""
+    model, twin = llama(), llama()
+    ways: list[dict[str, Any]] = [
+        {"prompt_lookup_num_tokens": 6, "max_matching_ngram_size": 1},
+        {},
+        {"prompt_lookup_num_tokens": 6, "eos_token_id": list(range(0, WORDS, 3))},
+        {"num_beams": 3},
+        {"prompt_lookup_num_tokens": 3, "do_sample": True, "seed": 3},
+    ]
+    with Engine(model) as engine:
+        text, known = prompt(60), 0
+        for way in ways:
+            end = engine.submit(text, max_new_tokens=20, **way).result()
+            if "seed" not in way:
+                assert end.token_ids == alone(twin, text, max_new_tokens=20, **way)
+            assert end.reused_tokens == known, way
+            known = known if "num_beams" in way else len(text) + len(end.token_ids) - 1
+            text = [*text, *end.token_ids, *prompt(5)]
+        seen = Taps(record={"resid_pre": [0]})
+        end = engine.submit(text, max_new_tokens=1, taps=seen).result()
+        assert end.reused_tokens == 0 and seen["resid_pre", 0].shape[1] == len(text)
+
+
 def test_a_cancelled_answer_is_reused_too() -> None:
     model = llama()
     with Engine(model) as engine:
