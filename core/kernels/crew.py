@@ -2,13 +2,14 @@
 
 import os
 import threading
+from collections import deque
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 MOST = 16
-PROBE_EVERY = 64  # steps between looks at what another number of threads would do
-LOSS = 1.05  # how much slower another number must be to be left alone
+LOOK, REST = 3, 256  # steps that look at what the other number of threads would do, and between two looks at the most
 
 
 def cores() -> int:
@@ -20,26 +21,32 @@ def cores() -> int:
 
 class Pace:
     """How many threads to call: one or all, whichever was faster of late. Others may be at work on this machine, and a step waits for
-    its slowest thread."""
+    its slowest thread. Each is judged by the middle one of its last three steps, so that a hiccup says nothing; the one not in use is
+    looked at again soon in the beginning, when nothing is warm yet, and ever more rarely."""
 
     def __init__(self, most: int) -> None:
-        self.most, self._times, self._step = most, {}, 0
+        self.most, self._step, self._look, self._pause = most, 0, 2 * LOOK + 4, 8
+        self._other = 1
+        self._times = {team: deque[float](maxlen=LOOK) for team in {1, most}}
 
     def team(self) -> int:
         """Threads for the next step."""
         self._step += 1
-        if self.most == 1:
-            return 1
-        if len(self._times) < 2:
-            return 1 if self.most in self._times else self.most
-        best = min(self._times, key=self._times.__getitem__)
-        other = 1 if best == self.most else self.most
-        return other if self._step % PROBE_EVERY == 0 else best
+        unknown = [team for team, times in self._times.items() if len(times) < LOOK]
+        if unknown:
+            return max(unknown)
+        best = min(self._times, key=lambda team: median(self._times[team]))
+        if self._step < self._look:
+            return best
+        if self._step == self._look:
+            self._other = 1 if best == self.most else self.most
+        if self._step == self._look + LOOK - 1:
+            self._look, self._pause = self._step + self._pause, min(2 * self._pause, REST)
+        return self._other
 
     def took(self, team: int, seconds: float) -> None:
-        """A step's time; the newest counts a quarter."""
-        before = self._times.get(team, seconds)
-        self._times[team] = before + (seconds - before) / 4
+        """A step's time."""
+        self._times[team].append(seconds)
 
 
 class Crew:
