@@ -6,7 +6,7 @@ import torch
 
 from core.generation.request import Request
 from core.generation.selection import processors_for
-from core.generation.step import decode_step
+from core.generation.step import decode_step, likeliest
 from core.generation.streaming import Answer
 from core.modeling.cache import Cache
 from core.modeling.model import PreTrainedModel
@@ -39,7 +39,7 @@ class Row:
         if self._sample:
             token = torch.multinomial(logits.softmax(-1), 1, generator=self._generator)
         else:
-            token = logits.argmax(-1, keepdim=True)
+            token = likeliest(logits)[:, None]
         self.ids = torch.cat([self.ids, token], 1)
         number = int(token)
         if delta := self.answer.take(number, number in self._ends):

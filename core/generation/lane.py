@@ -140,8 +140,8 @@ class Lane:
         else:
             with kernels.quiet(self._model.base):
                 gone = self._take(logits)
-            if not gone:
-                batch.advance()
+                if not gone:
+                    batch.advance()
         if gone:
             batch.change(gone)
 

@@ -19,6 +19,7 @@ from core.generation.outputs import (
 from core.generation.processors import Processor
 from core.generation.prompt import Job, Step, prepare
 from core.generation.speculative import drafter_for, speculative_steps
+from core.generation.step import likeliest
 from core.generation.stopping import Criterion
 from core.modeling.model import PreTrainedModel
 
@@ -35,7 +36,7 @@ def steps(job: Job) -> Generator[Step, None, None]:
                 if job.config.do_sample:
                     tokens = torch.multinomial(scores.softmax(-1), 1, generator=job.generator)[:, 0]
                 else:
-                    tokens = scores.argmax(-1)
+                    tokens = likeliest(scores)
                 tokens = torch.where(running, tokens, job.pad)
                 rows.append(tokens)
                 running = running & ~job.criteria(rows.ids, scores)

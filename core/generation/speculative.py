@@ -10,7 +10,7 @@ from core.errors import GenerationError
 from core.generation.config import GenerationConfig
 from core.generation.prompt import Job, Step
 from core.generation.selection import processors_for
-from core.generation.step import decode_step
+from core.generation.step import decode_step, likeliest
 from core.modeling.model import PreTrainedModel
 
 
@@ -117,7 +117,7 @@ def _choose(
 ) -> tuple[torch.Tensor, bool]:
     """The token (1,), and whether it is the guess, kept. Drawn so that tokens come as likely as from the scores alone."""
     if not job.config.do_sample:
-        token = scores.argmax(-1)
+        token = likeliest(scores)
         return token, guess is not None and bool(token == guess)
     wanted = scores.softmax(-1)
     if guess is None:

@@ -77,6 +77,14 @@ def decode_steps(
     return out.logits.float()
 
 
+def likeliest(scores: torch.Tensor) -> torch.Tensor:
+    """The place of the largest of each row (batch, vocabulary) -> (batch,), the first of equals. On a CPU NumPy looks: it takes a
+    tenth of the time of PyTorch's argmax, which was a twentieth of a compiled step."""
+    if scores.device.type == "cpu" and scores.dtype == torch.float32 and not scores.requires_grad:
+        return torch.from_numpy(scores.numpy().argmax(-1))
+    return scores.argmax(-1)
+
+
 def _tokens(model: PreTrainedModel, ids: torch.Tensor, embeds: torch.Tensor | None, past: int) -> dict[str, torch.Tensor]:
     if embeds is None:
         return {"input_ids": ids[:, past:]}

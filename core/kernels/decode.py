@@ -52,7 +52,7 @@ class Decoder:
 
     def step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache) -> torch.Tensor:
         """ids (batch, 1), positions (batch,) as `places` has them -> logits (batch, vocabulary) float32; keys and values go into the cache."""
-        with self._lock:
+        with self._lock, crew.one_thread():
             return self._step(model, ids, positions, cache)
 
     def _step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from torch import nn
 
 from core.errors import one_line
 from core.kernels import machine, pack
+from core.kernels.crew import one_thread
 from core.modeling.cache import Cache
 from core.modeling.taps import active
 
@@ -38,17 +39,10 @@ def off() -> Iterator[None]:
 
 @contextmanager
 def quiet(model: Any) -> Iterator[None]:
-    """PyTorch on one thread inside, where compiled steps serve the model: after work on several, PyTorch's threads stay awake for a while
-    and take the processor from the next step (measured: less than half the tokens a second)."""
-    state, threads = _states.get(model), torch.get_num_threads()
-    if state is None or state.way.decoder is None or threads == 1:
+    """PyTorch on one thread inside, where compiled steps serve the model (core.kernels.crew.one_thread)."""
+    state = _states.get(model)
+    with nullcontext() if state is None or state.way.decoder is None else one_thread():
         yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass

@@ -47,7 +47,7 @@ from core.kernels.vec import (
 )
 
 CLOSED = 1 << 32  # in the gate: nobody may join any more
-PATIENCE = 30000  # looks at the gate (some 50 ns each) before a step begins without those who have not come
+PATIENCE = 30000  # looks at the gate (some 10 ns each) before a step begins without those who have not come
 YIELD_AFTER = 2000  # looks at the barrier before a thread offers its core to others
 give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sched_yield", types.int32())
 

@@ -74,7 +74,7 @@ def ours(path: str, form: str, prompt: str, batch: str, threads: str) -> float:
     import torch
 
     from core import AutoModelForCausalLM
-    from core.generation.step import decode_step
+    from core.generation.step import decode_step, likeliest
     from core.kernels import crew, quiet
     from core.modeling.cache import Cache
 
@@ -89,7 +89,7 @@ def ours(path: str, form: str, prompt: str, batch: str, threads: str) -> float:
             began = time.perf_counter()
             logits = decode_step(model, ids, torch.ones_like(ids), cache)
             with quiet(model):
-                ids = torch.cat([ids, logits.argmax(-1)[:, None]], 1)
+                ids = torch.cat([ids, likeliest(logits)[:, None]], 1)
             times.append(time.perf_counter() - began)
     return statistics.median(times[8:]) * 1e3 / int(batch)
 
