@@ -175,7 +175,12 @@ def load_adapted(kind: type[Pipeline], task: str, adapter: Path, options: dict[s
         values |= {key: v for key, v in read_config(adapter.parent).items() if key in ("id2label", "label2id", "problem_type")}
     head = choose_kind(kind, task, str(adapter.parent), {**values, "architectures": None})
     config = find_class(values["model_type"], "Config").from_dict(values)
-    model = type("Auto", (AutoModel,), {"kind": head}).from_pretrained(base, config=config, **options)
+    # a head of other classes than the base's comes with the adapter
+    load = {**options, "config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    model, info = type("Auto", (AutoModel,), {"kind": head}).from_pretrained(base, **load)
+    odd = [*info["missing_keys"], *(key for key, _, _ in info["mismatched_keys"])]
+    if lost := [key for key in odd if not model.in_head(key)]:
+        raise ConfigError(f"{base} is not the base of {adapter.parent}: its '{lost[0]}' is missing or of another size.")
     return core.PeftModel.from_pretrained(model, adapter.parent)
 
 

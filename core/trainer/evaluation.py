@@ -13,6 +13,7 @@ from core.trainer.distributed import gathered, world
 from core.trainer.sampling import has_length
 
 Arrays = Any  # an array, or a tuple of them
+FILL = -100  # where a row of a batch, or of all batches, has ended
 
 
 class EvalPrediction:
@@ -48,7 +49,7 @@ class Collected(NamedTuple):
     inputs: Arrays
 
 
-def joined(parts: list[Arrays], fill: float = -100) -> Arrays:
+def joined(parts: list[Arrays], fill: float = FILL) -> Arrays:
     """Batches as one array; those that differ in their second dimension are filled up on the right."""
     parts = [part for part in parts if part is not None]
     if not parts:

@@ -22,6 +22,7 @@ from core.trainer import distributed
 from core.trainer.callbacks import TrainerCallback
 from core.trainer.checkpoints import last_checkpoint
 from core.trainer.config import DEFAULTS, RunConfig, explain, find_dataset, override, read, write
+from core.trainer.saving import write_model
 
 __all__ = ["DEFAULTS", "RunConfig", "find_dataset", "read", "write"]
 logger = logging.getLogger(__name__)
@@ -102,16 +103,16 @@ def _train(run: str, config: RunConfig, folder: Path, store: Store) -> bool:
     held = task.renamed(held) if held else []
     torch.manual_seed(args.seed)
     auto = getattr(core, task.auto)
-    model: Any = auto.from_pretrained(config.model, dtype=getattr(torch, config.dtype), **task.model_options())
+    options = {"dtype": getattr(torch, config.dtype), "output_loading_info": True, **task.model_options()}
+    model, info = auto.from_pretrained(config.model, **options)
     task.prepare(model)
     train_rows = task.encode(plain, True)
     eval_rows = task.encode(held, False) if held else None
     if config.lora is not None:
-        model = _adapted(model, task, config.lora)
+        model = _adapted(model, task, config.lora, info["missing_keys"])
     callback = StoreCallback(store, run)
-    trainer = task.make_trainer(
-        model, args, task.collator(), train_dataset=train_rows, eval_dataset=eval_rows, callbacks=[callback]
-    )
+    rows = {"train_dataset": train_rows, "eval_dataset": eval_rows}
+    trainer = task.make_trainer(model, args, task.collator(), processing_class=task.processing, callbacks=[callback], **rows)
     last = last_checkpoint(folder)
     first = distributed.world()[0] == 0
     asked = held[: config.exact_match]
@@ -144,23 +145,24 @@ def _rows(config: RunConfig, seed: int) -> tuple[list[dict[str, Any]], list[dict
     return plain[held:], plain[:held]
 
 
-def _adapted(model: Any, task: Any, lora: dict[str, Any]) -> Any:
-    """The model with a LoRA; a head that is new is trained whole."""
+def _adapted(model: Any, task: Any, lora: dict[str, Any], new: list[str]) -> Any:
+    """The model with a LoRA; a head of classes is trained whole, one over the vocabulary where the files had none."""
     from core.peft import LoraConfig, get_peft_model
 
     settings = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear", "task_type": task.peft_type, **lora}
-    if task.peft_type not in ("CAUSAL_LM", "SEQ_2_SEQ_LM") and "modules_to_save" not in lora:
-        settings["modules_to_save"] = [name for name, _ in model.named_children() if model.in_head(f"{name}.")] or None
+    if "modules_to_save" not in lora:
+        heads = [name for name, _ in model.named_children() if model.in_head(f"{name}.")]
+        heads = [name for name in heads if not task.writes or any(key.startswith(f"{name}.") for key in new)]
+        settings["modules_to_save"] = heads or None
     return get_peft_model(model, LoraConfig(**settings))
 
 
 def _keep(model: Any, processing: Any, folder: Path, name: str) -> None:
-    """The adapter, or the model with its tokenizer, written beside and renamed."""
+    """The adapter or the model, ready for a pipeline, written beside and renamed."""
     part = folder / f"{name}.part"
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(part)
-    if name == "model" and hasattr(processing, "save_pretrained"):
-        processing.save_pretrained(part)
+    part.mkdir(parents=True)
+    write_model(model, processing, part)
     shutil.rmtree(folder / name, ignore_errors=True)
     part.replace(folder / name)
 

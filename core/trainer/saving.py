@@ -86,12 +86,7 @@ class Saving(Shared):
         wait()
 
     def _write_model(self, folder: Path) -> None:
-        if hasattr(self.model, "save_pretrained"):
-            self.model.save_pretrained(folder)
-        else:
-            torch.save(self.model.state_dict(), folder / "pytorch_model.bin")
-        if hasattr(self.processing_class, "save_pretrained"):
-            self.processing_class.save_pretrained(folder)
+        write_model(self.model, self.processing_class, folder)
 
     def save_state(self) -> None:
         """trainer_state.json into output_dir."""
@@ -99,3 +94,17 @@ class Saving(Shared):
             Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
             path = Path(self.args.output_dir) / "trainer_state.json"
             path.write_text(json.dumps(asdict(self.state), indent=1), encoding="utf-8")
+
+
+def write_model(model: Any, processing: Any, folder: Path) -> None:
+    """Weights or adapter, what prepares its inputs, and beside a classifier's adapter a config.json with the names of its classes,
+    where pipelines look for them."""
+    if not hasattr(model, "save_pretrained"):
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    else:
+        model.save_pretrained(folder)
+        names = getattr(getattr(model, "config", None), "id2label", {})
+        if hasattr(model, "peft_config") and any(name != f"LABEL_{number}" for number, name in names.items()):
+            model.config.save_pretrained(folder)
+    if hasattr(processing, "save_pretrained"):
+        processing.save_pretrained(folder)

@@ -120,19 +120,20 @@ class Stepping(Shared):
         return own and self._loss_takes_count
 
     def _count(self, batches: list[dict[str, Any]], weights: list[float]) -> torch.Tensor | None:
-        """Targets in a step's batches, in all processes."""
+        """Targets in a step's batches, in all processes; 1 where chance masked none, so that the loss is 0 and no division by it."""
         if not self._counts or not all(torch.is_tensor(inputs.get("labels")) for inputs in batches):
             return None
         first, counted = int(self._shifts), zip(batches, weights, strict=True)
         targets = sum(int((inputs["labels"][..., first:] != -100).sum()) for inputs, weight in counted if weight)
         count = torch.tensor(targets, device=next(self.model.parameters()).device)
-        return total(count) if self.args.average_tokens_across_devices else count * world()[1]
+        count = total(count) if self.args.average_tokens_across_devices else count * world()[1]
+        return count.clamp(min=1)
 
     def _own_count(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Targets of one batch of an evaluation, as compute_loss takes them."""
         if not self._counts or not torch.is_tensor(labels := inputs.get("labels")):
             return {}
-        return {"num_items_in_batch": (labels[..., int(self._shifts) :] != -100).sum()}
+        return {"num_items_in_batch": (labels[..., int(self._shifts) :] != -100).sum().clamp(min=1)}
 
 
 def _tokens(inputs: dict[str, Any]) -> int:

@@ -63,7 +63,7 @@ class QuestionAnswering(Task):
 class Seq2Seq(Task):
     """A `target` text written from a `source` text; a list of targets: any of them is right, the first is learned."""
 
-    auto, peft_type, reads = "AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", ("source", "target")
+    auto, peft_type, writes, reads = "AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", True, ("source", "target")
 
     def encode(self, rows: Rows, training: bool) -> Any:
         """Sources and targets, cut to max_length."""

@@ -22,8 +22,8 @@ class Encoded:
 
 
 class Task:
-    """A task names the kind of its model (`auto`), its processor, the adapter's task type and the columns it reads; it makes rows
-    ready, batches of them, and figures of predictions.
+    """A task names the kind of its model (`auto`), its processor, the adapter's task type, whether its model `writes` words of a
+    vocabulary, and the columns it reads; it makes rows ready, batches of them, and figures of predictions.
 
     `columns` of the configuration says under which other names a file has them.
     """
@@ -31,6 +31,7 @@ class Task:
     auto: str = ""
     processor: str = "AutoTokenizer"
     peft_type: str = "FEATURE_EXTRACTION"
+    writes: bool = False
     reads: tuple[str, ...] = ()
 
     def __init__(self, config: Any) -> None:

@@ -10,7 +10,7 @@ from core.trainer.tasks.base import Rows, Task, text_of
 class CausalLM(Task):
     """The next token of plain `text`."""
 
-    auto, peft_type, reads = "AutoModelForCausalLM", "CAUSAL_LM", ("text",)
+    auto, peft_type, writes, reads = "AutoModelForCausalLM", "CAUSAL_LM", True, ("text",)
 
     def encode(self, rows: Rows, training: bool) -> Any:
         """Each text with the token that ends it, cut into pieces of max_length."""
@@ -45,7 +45,7 @@ class Instruction(CausalLM):
 class MaskedLM(Task):
     """Masked words of plain `text`."""
 
-    auto, reads = "AutoModelForMaskedLM", ("text",)
+    auto, writes, reads = "AutoModelForMaskedLM", True, ("text",)
 
     def encode_row(self, row: dict[str, Any]) -> dict[str, Any]:
         """ids, cut to max_length."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.trainer.evaluation import FILL
 from core.trainer.metrics import accuracy, word_error_rate
 from core.trainer.tasks.base import Encoded, Rows, Task, text_of
 from core.trainer.tasks.labels import Labelled, classes
@@ -90,16 +91,23 @@ class CTC(Speech):
         """Clips and letters, each padded for itself."""
         return SpeechCollator(self.processing, "input_values")
 
+    def make_trainer(self, *args: Any, **kwargs: Any) -> Any:
+        """One that reads nothing out of the silence behind a clip."""
+        from core.trainer.ctc import CTCTrainer
+
+        return CTCTrainer(*args, compute_metrics=self.measure, **kwargs)
+
     def measure(self, found: Any) -> dict[str, float]:  # type: ignore[override]
-        """Word errors of the likeliest letters."""
-        logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
-        return self.errors(self.processing.batch_decode(logits.argmax(-1)))
+        """Word errors of the likeliest letters; a frame that was filled up is a blank."""
+        logits = found.predictions
+        ids = np.where(logits.max(-1) == FILL, self.processing.tokenizer.pad_token_id, logits.argmax(-1))
+        return self.errors(self.processing.batch_decode(ids))
 
 
 class SpeechSeq2Seq(Speech):
     """Whisper: the text written from the sound."""
 
-    auto, peft_type = "AutoModelForSpeechSeq2Seq", "SEQ_2_SEQ_LM"
+    auto, peft_type, writes = "AutoModelForSpeechSeq2Seq", "SEQ_2_SEQ_LM", True
 
     def encode_row(self, row: dict[str, Any]) -> dict[str, Any]:
         """input_features, and the text's ids with the tokens that begin and end it."""
