@@ -10,6 +10,7 @@ import torch
 
 from core.errors import TrainingError
 from core.trainer.distributed import gathered, world
+from core.trainer.loaders import told
 from core.trainer.sampling import has_length
 
 Arrays = Any  # an array, or a tuple of them
@@ -82,7 +83,7 @@ def run(trainer: Any, dataset: Any, loader: Any, loss_only: bool, ignore_keys: l
     args, ranks, begun = trainer.args, world()[1], time.time()
     trainer.callback_handler_extra["eval_dataloader"] = loader
     found: list[Collected] = []
-    for inputs in loader:
+    for inputs in told(loader):
         loss, logits, labels = trainer.prediction_step(trainer.model, inputs, loss_only, ignore_keys=ignore_keys)
         if logits is not None and trainer.preprocess_logits_for_metrics is not None:
             logits = trainer.preprocess_logits_for_metrics(logits, labels)

@@ -10,12 +10,14 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core.errors import DataError, TrainingError, VitrineError
+from safetensors import SafetensorError
+
+from core.errors import DataError, StoreError, TrainingError, VitrineError, one_line
 from core.paths import runs_dir
 from core.runs import FileLock, Store
 from core.trainer import distributed
@@ -79,7 +81,8 @@ def execute(run: str, store: Store) -> None:
             sentence = str(error) if isinstance(error, VitrineError) else f"{type(error).__name__}: {error}"
             stop = isinstance(error, KeyboardInterrupt)
             if first:
-                store.set_state(run, "stopped" if stop else "failed", None if stop else sentence)
+                with suppress(StoreError):  # on a full disk: the first error says more
+                    store.set_state(run, "stopped" if stop else "failed", None if stop else sentence)
             raise
         if first:
             store.set_state(run, "stopped" if stopped else "finished")
@@ -161,10 +164,17 @@ def _keep(model: Any, processing: Any, folder: Path, name: str) -> None:
     """The adapter or the model, ready for a pipeline, written beside and renamed."""
     part = folder / f"{name}.part"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write_model(model, processing, part)
-    shutil.rmtree(folder / name, ignore_errors=True)
-    part.replace(folder / name)
+    try:
+        part.mkdir(parents=True)
+        write_model(model, processing, part)
+        shutil.rmtree(folder / name, ignore_errors=True)
+        part.replace(folder / name)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        problem = getattr(error, "strerror", None) or one_line(error)
+        raise TrainingError(
+            f"{folder / name} cannot be written: {problem}. The last checkpoint is kept; make room and resume the run."
+        ) from error
 
 
 def _samples(

@@ -9,7 +9,7 @@ import torch
 
 from core.errors import TrainingError
 from core.trainer import checkpoints
-from core.trainer.distributed import wait, world
+from core.trainer.distributed import gathered, wait, world
 from core.trainer.parts import Shared
 
 
@@ -21,10 +21,11 @@ class Saving(Shared):
     _loss_since: float
     _last_logged: int
 
-    def save_checkpoint(self) -> None:
-        """All that the next step depends on, into output_dir/checkpoint-STEP. Raises TrainingError where it cannot be written."""
+    def save_checkpoint(self, tidy: bool = True) -> None:
+        """All that the next step depends on, into output_dir/checkpoint-STEP; tidy: then remove those beyond the limit. Raises
+        TrainingError where it cannot be written."""
         args, state = self.args, self.state
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        folder = self._folder()
         if state.best_global_step is not None:
             best = folder.with_name(f"checkpoint-{state.best_global_step}")
             state.best_model_checkpoint = str(best) if best.is_dir() or best == folder else state.best_model_checkpoint
@@ -41,16 +42,22 @@ class Saving(Shared):
             }
         documents = {"trainer_state.json": asdict(state), "training_args.json": args.to_dict()}
         checkpoints.save_checkpoint(folder, parts, documents, self._write_model)
-        if self.is_world_process_zero():
+        if tidy and self.is_world_process_zero():
             checkpoints.keep_newest(Path(args.output_dir), args.save_total_limit, state.best_model_checkpoint)
         wait()
         self.tell("on_save", folder=folder)
 
-    def _keep_before_failure(self) -> None:
-        """A checkpoint of the last good step, where none is there yet."""
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        if self.args.save_strategy != "no" and self.state.global_step and not folder.is_dir():
-            self.save_checkpoint()
+    def _keep_before_failure(self) -> str:
+        """A checkpoint of the last step, where its weights are numbers and none is there yet; a sentence of which one there is."""
+        step, sound = self.state.global_step, all(bool(p.detach().isfinite().all()) for p in self.model.parameters())
+        sound = all(gathered(sound))
+        if sound and step and self.args.save_strategy != "no" and not self._folder().is_dir():
+            self.save_checkpoint(tidy=False)
+        last = checkpoints.last_checkpoint(Path(self.args.output_dir))
+        return f"The state after step {last.name.split('-')[1]} is kept in {last}." if last else "Nothing was saved before."
+
+    def _folder(self) -> Path:
+        return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
 
     def _resume(self, source: bool | str | Path | None) -> tuple[int, list[int] | None, int]:
         """The epoch, its order and how many of its batches are done."""

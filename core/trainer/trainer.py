@@ -221,7 +221,7 @@ class Trainer(Saving, Stepping, Judging):
         self._position = (epoch, skip)
         self.callback_handler_extra["train_dataloader"] = loader
         self.tell("on_epoch_begin")
-        batches, each = iter(loader), args.gradient_accumulation_steps
+        batches, each = loaders.told(loader), args.gradient_accumulation_steps
         of = plan.batches or plan.max_steps * each
         metrics: dict[str, float] = {}
         while inputs := [(batch, weight) for _, batch, weight in zip(range(each), batches, weights, strict=False)]:

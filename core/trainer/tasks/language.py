@@ -4,6 +4,7 @@ from typing import Any
 
 from core.errors import DataError
 from core.trainer.data import encode_rows
+from core.trainer.reading import place_of
 from core.trainer.tasks.base import Rows, Task, text_of
 
 
@@ -17,7 +18,7 @@ class CausalLM(Task):
         found = []
         for number, row in enumerate(rows, 1):
             if not isinstance(row["text"], str):
-                raise DataError(f"Row {number}: its text is a {type(row['text']).__name__}, no text.")
+                raise DataError(f"{place_of(row, number)}: its text is a {type(row['text']).__name__}, no text.")
             ids = self.processing(row["text"])["input_ids"]
             if self.processing.eos_token_id is not None:
                 ids = [*ids, self.processing.eos_token_id]

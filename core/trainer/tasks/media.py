@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.errors import DataError
 from core.trainer.evaluation import FILL
 from core.trainer.metrics import accuracy, word_error_rate
 from core.trainer.tasks.base import Encoded, Rows, Task, text_of
@@ -112,11 +113,14 @@ class SpeechSeq2Seq(Speech):
     def encode_row(self, row: dict[str, Any]) -> dict[str, Any]:
         """input_features, and the text's ids with the tokens that begin and end it."""
         ids = self.processing.tokenizer(text_of(row, "text"))["input_ids"]
-        start = self.model.config.decoder_start_token_id
-        return {
-            "input_features": np.asarray(self.clip(row)["input_features"][0]),
-            "labels": ids[1:] if ids[:1] == [start] else ids,  # the decoder puts it there
-        }
+        if ids[:1] == [self.model.config.decoder_start_token_id]:
+            ids = ids[1:]  # the decoder puts it there
+        longest = getattr(self.model.config, "max_target_positions", len(ids))
+        if len(ids) > longest:
+            raise DataError(
+                f"its text has {len(ids)} tokens, {self.config.model} writes at most {longest}: leave it out or cut clip and text."
+            )
+        return {"input_features": np.asarray(self.clip(row)["input_features"][0]), "labels": ids}
 
     def collator(self) -> Any:
         """Clips stacked, texts padded."""
