@@ -126,6 +126,7 @@ def _train(run: str, config: RunConfig, folder: Path, store: Store) -> bool:
     trainer.train(resume_from_checkpoint=last)
     if distributed.agreed(callback.stopped):
         return True
+    model = trainer.whole_model()
     if first:
         _keep(model, task.processing, folder, "adapter" if config.lora is not None else "model")
         _samples(run, trainer.state.global_step, config, model, task.processing, store, asked)

@@ -34,14 +34,20 @@ class Saving(Shared):
         place = {"position": self._position, "order": order, "loss_since": self._loss_since, "last_logged": self._last_logged}
         parts: dict[str, Any] = {}
         if not args.save_only_model:
+            states = self.optimizer.state_dict()
+            if self._sharded is not None:
+                from core.trainer.sharding import gathered_optimizer
+
+                states = gathered_optimizer(states)
             parts = {
-                "optimizer.pt": self.optimizer.state_dict(),  # type: ignore[union-attr]
+                "optimizer.pt": states,
                 "scheduler.pt": self.lr_scheduler.state_dict(),  # type: ignore[union-attr]
                 **({"scaler.pt": self.scaler.state_dict()} if args.fp16 else {}),
                 checkpoints.own_file(world()[0]): {**checkpoints.random_states(), **place},
             }
         documents = {"trainer_state.json": asdict(state), "training_args.json": args.to_dict()}
-        checkpoints.save_checkpoint(folder, parts, documents, self._write_model)
+        model = self.whole_model(trained_only=True)
+        checkpoints.save_checkpoint(folder, parts, documents, lambda part: self._write_model(model, part))
         if tidy and self.is_world_process_zero():
             checkpoints.keep_newest(Path(args.output_dir), args.save_total_limit, state.best_model_checkpoint)
         wait()
@@ -49,8 +55,8 @@ class Saving(Shared):
 
     def _keep_before_failure(self) -> str:
         """A checkpoint of the last step, where its weights are numbers and none is there yet; a sentence of which one there is."""
-        step, sound = self.state.global_step, all(bool(p.detach().isfinite().all()) for p in self.model.parameters())
-        sound = all(gathered(sound))
+        own = (p.detach() if self._sharded is None else p.detach().to_local() for p in self.model.parameters())
+        step, sound = self.state.global_step, all(gathered(all(bool(p.isfinite().all()) for p in own)))
         if sound and step and self.args.save_strategy != "no" and not self._folder().is_dir():
             self.save_checkpoint(tidy=False)
         last = checkpoints.last_checkpoint(Path(self.args.output_dir))
@@ -67,8 +73,14 @@ class Saving(Shared):
         folder = checkpoints.last_checkpoint(Path(self.args.output_dir)) if source is True else Path(str(source))
         if folder is None or not folder.is_dir():
             raise TrainingError(f"There is no checkpoint to resume from in {self.args.output_dir if folder is None else folder}.")
-        checkpoints.load_weights(self.model, folder)
-        self.optimizer.load_state_dict(checkpoints.load_part(folder, "optimizer.pt"))  # type: ignore[union-attr]
+        self._read_model(folder)
+        states = checkpoints.load_part(folder, "optimizer.pt")
+        if self._sharded is not None:
+            from core.trainer.sharding import load_optimizer
+
+            load_optimizer(self.optimizer, states)
+        else:
+            self.optimizer.load_state_dict(states)
         self.lr_scheduler.load_state_dict(checkpoints.load_part(folder, "scheduler.pt"))  # type: ignore[union-attr]
         if self.args.fp16:
             self.scaler.load_state_dict(checkpoints.load_part(folder, "scaler.pt"))
@@ -86,14 +98,30 @@ class Saving(Shared):
 
     def save_model(self, output_dir: str | Path | None = None, _internal_call: bool = False) -> None:
         """Weights or adapter, and the tokenizer, into output_dir."""
+        model = self.whole_model()
         if self.is_world_process_zero():
             folder = Path(output_dir or self.args.output_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            self._write_model(folder)
+            self._write_model(model, folder)
         wait()
 
-    def _write_model(self, folder: Path) -> None:
-        write_model(self.model, self.processing_class, folder)
+    def _write_model(self, model: Any, folder: Path) -> None:
+        write_model(model, self.processing_class, folder)
+
+    def whole_model(self, trained_only: bool = False) -> Any:
+        """The model, with all its weights in the first process where the processes share them out among them; all must call it."""
+        if self._sharded is None:
+            return self.model
+        return self._sharded.whole(trained_only and hasattr(self.model, "peft_config"))
+
+    def _read_model(self, folder: Path) -> None:
+        if self._sharded is None:
+            checkpoints.load_weights(self.model, folder)
+            return
+        from core.trainer.sharding import as_spread
+
+        with as_spread():
+            checkpoints.load_weights(self.model, folder)
 
     def save_state(self) -> None:
         """trainer_state.json into output_dir."""

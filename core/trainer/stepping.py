@@ -100,7 +100,8 @@ class Stepping(Shared):
         found = float(total(loss)) / world()[1]
         self._check("loss", found)
         self.scaler.unscale_(self.optimizer)  # type: ignore[arg-type]
-        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, args.max_grad_norm or math.inf))
+        length: Any = torch.nn.utils.clip_grad_norm_(self._trained, args.max_grad_norm or math.inf)
+        norm = float(length if self._sharded is None else length.full_tensor())
         if not args.fp16:  # there it is the scaler that leaves the step out
             self._check("gradient's norm", norm)
         self.tell("on_pre_optimizer_step")
