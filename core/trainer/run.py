@@ -21,6 +21,7 @@ from core.errors import DataError, StoreError, TrainingError, VitrineError, one_
 from core.paths import runs_dir
 from core.runs import FileLock, Store
 from core.trainer import distributed
+from core.trainer.answering import answers, exact_match
 from core.trainer.callbacks import TrainerCallback
 from core.trainer.checkpoints import last_checkpoint
 from core.trainer.config import DEFAULTS, RunConfig, explain, find_dataset, override, read, write
@@ -181,45 +182,15 @@ def _keep(model: Any, processing: Any, folder: Path, name: str) -> None:
 def _samples(
     run: str, step: int, config: RunConfig, model: Any, tokenizer: Any, store: Store, asked: list[dict[str, Any]]
 ) -> None:
-    """What the model answers now to the sample prompts and to held-out rows; greedy, so the training's random numbers stay."""
-    from core.trainer.data import detect_format, to_messages
-
+    """What the model answers now to the sample prompts, and how many of the held-out rows it answers right."""
     begin = [{"role": "system", "content": config.system}] if config.system else []
     prompts = [[*begin, {"role": "user", "content": prompt}] for prompt in config.sample_prompts]
-    for prompt, answer in zip(config.sample_prompts, _answers(model, tokenizer, prompts), strict=True):
+    for prompt, answer in zip(config.sample_prompts, answers(model, tokenizer, prompts), strict=True):
         store.add_sample(run, step, prompt, answer)
     if asked:
-        rows = [to_messages(row, detect_format([row]), config.system) for row in asked]
-        places = [next(i for i, message in enumerate(row) if message["role"] == "assistant") for row in rows]
-        answers = _answers(model, tokenizer, [row[:place] for row, place in zip(rows, places, strict=True)])
-        right = sum(
-            answer.strip() == row[place]["content"].strip() for answer, row, place in zip(answers, rows, places, strict=True)
-        )
-        store.log(run, step, {"exact_match": right / len(asked)})
-        print(f"step {step} exact_match {right / len(asked):.4f} of {len(asked)} rows", flush=True)
-
-
-def _answers(model: Any, tokenizer: Any, conversations: list[list[dict[str, str]]], size: int = 16) -> list[str]:
-    """The greedy answers, a few at a time, rows of like length together."""
-    import torch
-
-    prompts = [tokenizer.apply_chat_template(talk, add_generation_prompt=True) for talk in conversations]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    found = [""] * len(prompts)
-    training = model.training
-    model.eval()
-    for begin in range(0, len(order), size):
-        own = order[begin : begin + size]
-        width = max(len(prompts[i]) for i in own)
-        pad = tokenizer.pad_token_id or 0
-        ids = torch.tensor([[pad] * (width - len(prompts[i])) + list(prompts[i]) for i in own])
-        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in own])
-        place = {"inputs": ids.to(model.device), "attention_mask": mask.to(model.device)}
-        out = model.generate(**place, max_new_tokens=64, do_sample=False)
-        for i, row in zip(own, out[:, width:], strict=True):
-            found[i] = tokenizer.decode(row, skip_special_tokens=True)
-    model.train(training)
-    return found
+        right = exact_match(model, tokenizer, asked, config.system)
+        store.log(run, step, {"exact_match": right})
+        print(f"step {step} exact_match {right:.4f} of {len(asked)} rows", flush=True)
 
 
 def main(target: str, overrides: list[str]) -> int:

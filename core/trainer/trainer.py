@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from core.errors import TrainingError
 from core.modeling.devices import usable_device
-from core.trainer import checkpoints, evaluation, loaders
+from core.trainer import evaluation, loaders
 from core.trainer.arguments import TrainingArguments
 from core.trainer.callbacks import CallbackHandler, TrainerControl, TrainerState, metric_name, usual_callbacks
 from core.trainer.collators import DataCollatorWithPadding, default_data_collator
