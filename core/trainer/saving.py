@@ -34,19 +34,15 @@ class Saving(Shared):
         place = {"position": self._position, "order": order, "loss_since": self._loss_since, "last_logged": self._last_logged}
         parts: dict[str, Any] = {}
         if not args.save_only_model:
-            states = self.optimizer.state_dict()
-            if self._sharded is not None:
-                from core.trainer.sharding import gathered_optimizer
-
-                states = gathered_optimizer(states)
+            spread = self._sharded
             parts = {
-                "optimizer.pt": states,
+                "optimizer.pt": self.optimizer.state_dict() if spread is None else spread.states(self.optimizer),
                 "scheduler.pt": self.lr_scheduler.state_dict(),  # type: ignore[union-attr]
                 **({"scaler.pt": self.scaler.state_dict()} if args.fp16 else {}),
                 checkpoints.own_file(world()[0]): {**checkpoints.random_states(), **place},
             }
         documents = {"trainer_state.json": asdict(state), "training_args.json": args.to_dict()}
-        model = self.whole_model(trained_only=True)
+        model = self.whole_model(for_file=True)
         checkpoints.save_checkpoint(folder, parts, documents, lambda part: self._write_model(model, part))
         if tidy and self.is_world_process_zero():
             checkpoints.keep_newest(Path(args.output_dir), args.save_total_limit, state.best_model_checkpoint)
@@ -76,9 +72,7 @@ class Saving(Shared):
         self._read_model(folder)
         states = checkpoints.load_part(folder, "optimizer.pt")
         if self._sharded is not None:
-            from core.trainer.sharding import load_optimizer
-
-            load_optimizer(self.optimizer, states)
+            self._sharded.take_states(self.optimizer, states)
         else:
             self.optimizer.load_state_dict(states)
         self.lr_scheduler.load_state_dict(checkpoints.load_part(folder, "scheduler.pt"))  # type: ignore[union-attr]
@@ -98,7 +92,7 @@ class Saving(Shared):
 
     def save_model(self, output_dir: str | Path | None = None, _internal_call: bool = False) -> None:
         """Weights or adapter, and the tokenizer, into output_dir."""
-        model = self.whole_model()
+        model = self.whole_model(for_file=True)
         if self.is_world_process_zero():
             folder = Path(output_dir or self.args.output_dir)
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,20 +102,16 @@ class Saving(Shared):
     def _write_model(self, model: Any, folder: Path) -> None:
         write_model(model, self.processing_class, folder)
 
-    def whole_model(self, trained_only: bool = False) -> Any:
-        """The model, with all its weights in the first process where the processes share them out among them; all must call it."""
-        if self._sharded is None:
-            return self.model
-        return self._sharded.whole(trained_only and hasattr(self.model, "peft_config"))
+    def whole_model(self, for_file: bool = False) -> Any:
+        """The model; where its weights are spread, put together in the first process and None in the others. All must call it.
+        for_file: as far as its files need it."""
+        return self.model if self._sharded is None else self._sharded.whole(for_file)
 
     def _read_model(self, folder: Path) -> None:
         if self._sharded is None:
             checkpoints.load_weights(self.model, folder)
-            return
-        from core.trainer.sharding import as_spread
-
-        with as_spread():
-            checkpoints.load_weights(self.model, folder)
+        else:
+            self._sharded.read(folder)
 
     def save_state(self) -> None:
         """trainer_state.json into output_dir."""

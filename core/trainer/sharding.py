@@ -5,6 +5,7 @@ spread again when it is read.
 """
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.experimental import implicit_replication
 
 from core.errors import TrainingError
+from core.peft.saving import adapter_tensors
+from core.trainer.checkpoints import load_weights
 
 SPREADABLE = ("adamw_torch", "adamw_torch_fused", "sgd")
 
@@ -32,18 +35,51 @@ class Sharded:
             fully_shard(layer, mesh=mesh)
         fully_shard(model, mesh=mesh)
 
-    def whole(self, trained_only: bool = False) -> Any:
-        """The model on the CPU of the first process, None in the others; all must call it. trained_only: enough for an adapter's file,
-        where no table goes with it."""
+    def whole(self, for_file: bool = False) -> Any:
+        """The model on the CPU of the first process, None in the others; all must call it. for_file: of an adapted model only what its
+        files hold, the rest stays without memory."""
+        everything = not for_file or not hasattr(self.frame, "peft_config") or self._files_hold_frozen()
         named = self.model.named_parameters(remove_duplicate=False)
-        state = {name: gather(p) for name, p in named if p.requires_grad or not trained_only}
+        state = {name: gathered(p) for name, p in named if everything or p.requires_grad}
         if dist.get_rank() != 0:
             return None
         model: Any = copy.deepcopy(self.frame, {id(buffer): buffer for buffer in self.frame.buffers()})
         model.load_state_dict(state, strict=False, assign=True)
         if hasattr(model, "tie_weights"):
             model.tie_weights()
-        return model if trained_only else model.to("cpu")
+        return model.to("cpu") if everything else model
+
+    def _files_hold_frozen(self) -> bool:
+        """Whether an adapter's file has more than what is trained: a table, or an adapter that is not in use."""
+        frame: Any = self.frame
+        return any(not t.requires_grad for name in frame.peft_config for t in adapter_tensors(frame, name).values())
+
+    def read(self, folder: Path) -> None:
+        """A checkpoint's weights or adapter, each process its share."""
+        with implicit_replication():
+            load_weights(self.model, folder)
+
+    def states(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """The optimiser's state as one process would have it, in the first; all must call it."""
+
+        def put_together(state: Any) -> Any:
+            if isinstance(state, dict):
+                return {name: put_together(value) for name, value in state.items()}
+            return gathered(state) if isinstance(state, DTensor) else state
+
+        return put_together(optimizer.state_dict())
+
+    def take_states(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """Such a state, spread as the parameters are."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+        def share(value: Any, like: torch.Tensor) -> Any:
+            if not isinstance(like, DTensor) or not torch.is_tensor(value) or value.shape != like.shape:
+                return value
+            return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+        shares = {n: {name: share(value, parameters[n]) for name, value in own.items()} for n, own in state["state"].items()}
+        optimizer.load_state_dict({**state, "state": shares})
 
 
 def layers(model: nn.Module) -> list[nn.Module]:
@@ -57,32 +93,10 @@ def layers(model: nn.Module) -> list[nn.Module]:
     return found
 
 
-def gather(tensor: torch.Tensor) -> torch.Tensor | None:
+def gathered(tensor: torch.Tensor) -> torch.Tensor | None:
     """A spread tensor put together, on the CPU of the first process."""
     whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return whole.detach().cpu() if dist.get_rank() == 0 else None
-
-
-def gathered_optimizer(state: Any) -> Any:
-    """An optimiser's state as one process would have it."""
-    if isinstance(state, dict):
-        return {name: gathered_optimizer(value) for name, value in state.items()}
-    return gather(state) if isinstance(state, DTensor) else state
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Such a state, spread as the parameters are."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-
-    def spread(value: Any, like: torch.Tensor) -> Any:
-        if not isinstance(like, DTensor) or not torch.is_tensor(value) or value.shape != like.shape:
-            return value
-        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-
-    states = {
-        number: {name: spread(value, parameters[number]) for name, value in own.items()} for number, own in state["state"].items()
-    }
-    optimizer.load_state_dict({**state, "state": states})
 
 
 def check(args: Any) -> None:
@@ -95,6 +109,3 @@ def check(args: Any) -> None:
         raise TrainingError("fsdp goes with bf16 or full precision, not with fp16.")
     if getattr(args, "predict_with_generate", False):
         raise TrainingError("fsdp cannot write texts in an evaluation: leave out eval_strategy and predict_with_generate.")
-
-
-as_spread = implicit_replication  # inside it whole tensors may be copied into spread ones
