@@ -93,11 +93,15 @@ def _train(run: str, config: RunConfig, folder: Path, store: Store) -> bool:
     import torch
 
     import core
-    from core.trainer.tasks import task_of
+    from core.trainer.scratch import begin
+    from core.trainer.tasks import task_class
 
     args = config.arguments(folder)
-    task = task_of(config)
+    kind = task_class(config.task)
     plain, held = _rows(config, args.seed)
+    if config.scratch:
+        config = begin(config, kind.auto, plain, folder, args.seed)
+    task = kind(config)
     plain = task.learn(plain)
     held = task.renamed(held) if held else []
     torch.manual_seed(args.seed)
@@ -159,7 +163,11 @@ def _keep(model: Any, processing: Any, folder: Path, name: str) -> None:
     part = folder / f"{name}.part"
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(part)
-    if name == "model" and hasattr(processing, "save_pretrained"):
+    if name == "adapter":  # what the adapter's own file does not say: its head and its labels
+        base = model.get_base_model()
+        base.config.architectures = [type(base).__name__]
+        base.config.save_pretrained(part)
+    elif hasattr(processing, "save_pretrained"):
         processing.save_pretrained(part)
     shutil.rmtree(folder / name, ignore_errors=True)
     part.replace(folder / name)

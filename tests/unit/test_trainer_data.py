@@ -8,7 +8,7 @@ import pytest
 from core.errors import DataError, TrainingError
 from core.trainer import metrics
 from core.trainer.collators import DataCollatorWithPadding
-from core.trainer.config import RunConfig, explain, override, read
+from core.trainer.config import explain, override, read
 from core.trainer.reading import find_splits, load_rows
 from core.trainer.sampling import shared_out
 from core.trainer.tasks import TASKS
@@ -62,7 +62,7 @@ def test_a_name_finds_its_splits(tmp_path: Path) -> None:
 
 def test_recipes_are_whole_and_can_be_overridden() -> None:
     paths = sorted(RECIPES.glob("*.yaml"))
-    assert {path.stem for path in paths} >= {"wikisql", "movies", "wikigold"}
+    assert {path.stem for path in paths} >= {"wikisql", "movies", "entities"}
     for path in paths:
         config = read(path)
         assert config.task in TASKS and config.arguments(".").output_dir == "." and not config.dataset
@@ -74,9 +74,9 @@ def test_recipes_are_whole_and_can_be_overridden() -> None:
         read(RECIPES / "movies.yaml").files()
     assert "--learning_rate" in explain() and "cosine_with_restarts" in explain()
     with pytest.raises(TrainingError, match="task 'x' is not known"):
-        from core.trainer.tasks import task_of
+        from core.trainer.tasks import task_class
 
-        task_of(RunConfig("m", "d", task="x"))
+        task_class("x")
 
 
 def test_figures() -> None:
