@@ -1,7 +1,7 @@
 """Make the bundled starters of finished runs, and what is written about them.
 
-    python tools/starters.py pack RUN_ID …     a finished run of a recipe -> assets/starters/NAME, in half precision, with its card
-    python tools/starters.py write             README.md's table and THIRD_PARTY.md, from the cards
+python tools/starters.py pack RUN_ID …     a finished run of a recipe -> assets/starters/NAME, in half precision, with its card
+python tools/starters.py write             README.md's table and THIRD_PARTY.md, from the cards
 """
 
 import argparse

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from gradio.components import Component
 from app.components.knobs import generation, given, knob
 from app.components.results import result_view
 from app.components.said import escape
+from core.checkpoints import bundled
 from core.errors import VitrineError
 from core.pipelines import pipeline_class
 
@@ -32,6 +34,7 @@ class Task:
     call: the input widgets' values -> the pipeline's arguments, by position and by name; raises VitrineError where something is missing.
     show: (result, values) -> HTML. looked_into: values -> the text for Inspect, None where there is none.
     picked: (values, what a click took) -> new values of the input widgets. hub: the model that a person with a network would take.
+    examples: the widgets' values; a Path is a file.
     """
 
     id: str
@@ -62,13 +65,15 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         with gr.Column(scale=7, min_width=320):
             gr.Markdown(escape(task.about), elem_classes="tk-about")
             inputs = task.inputs(id)
+            media = any(isinstance(example[0], Path) for example in task.examples)
             with gr.Row(elem_classes="tk-buttons"):
                 run = gr.Button(task.button, variant="primary", elem_id=f"{id}-run")
                 stop = gr.Button("Stop", visible=False, elem_id=f"{id}-stop")
             examples = gr.Dataset(
                 components=inputs,
-                samples=task.examples,
-                sample_labels=[str(example[0]) for example in task.examples],
+                samples=[[str(value) for value in example] for example in task.examples],
+                # a file shows itself, with what stands beside it
+                sample_labels=None if media else [str(example[0]) for example in task.examples],
                 label="Examples: a click runs one",
                 elem_id=f"{id}-examples",
                 visible=bool(task.examples),
@@ -179,8 +184,14 @@ def _facts(workbench: Any, task: Task, name: str | None) -> str:
     """One line on the chosen model: its size and what it takes of the memory that is free; or where to get one."""
     if not name:
         return f"No model for this task is here yet. Fetch `{task.hub}` on the Models tab, or write its name above."
-    found = workbench.shelf.find(name)
-    if found is None or not found.parameters:
-        return ""
-    fits = "" if found.memory < workbench.budget else ", **more than this machine has to give**"
-    return f"{found.parameters / 1e6:,.0f} M parameters · {found.memory / 1e6:,.0f} MB of memory{fits}"
+    found, card = workbench.shelf.find(name), bundled.cards().get(name)
+    said = []
+    if found is not None and found.parameters:
+        fits = "" if found.memory < workbench.budget else ", **more than this machine has to give**"
+        said.append(f"{found.parameters / 1e6:,.1f} M parameters · {found.memory / 1e6:,.0f} MB of memory{fits}")
+    if card is not None:
+        said.append(
+            f"A small starter: {card.metric} {card.score:.2f} on rows kept apart, where a trivial method has {card.floor:.2f}. "
+            f"With a network take `{card.hub}`."
+        )
+    return "  \n".join(said)
