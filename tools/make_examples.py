@@ -1,8 +1,14 @@
-"""Draw the example images of the page into assets/examples: digits as a hand writes them, a wall and a lawn. Ours; CC0."""
+"""The page's examples, into assets/examples.
 
+python tools/make_examples.py              draws images: digits as a hand writes them, a wall, a lawn. Ours; CC0
+python tools/make_examples.py FOLDER       cuts clips out of Debian's pocketsphinx-testdata, unpacked in that folder
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from PIL import Image, ImageDraw, ImageFilter
 
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "examples"
@@ -25,6 +31,37 @@ DIGITS = {
     ],
     "one": [[(0.57, 0.2), (0.52, 0.5), (0.46, 0.8)]],
 }
+# name -> file, begin and end in seconds
+CLIPS = {
+    "five": ("cards/004.wav", 0.24, 0.72),
+    "seven": ("cards/003.wav", 0.1, 0.52),
+    "young-man": ("librivox/sense_and_sensibility_01_austen_64kb-0880.wav", 0.0, None),
+}
+NOTICE = """The images are drawn by tools/make_examples.py: ours, CC0.
+
+five.flac and seven.flac are words of cards/004.wav and 003.wav of the test data of CMU PocketSphinx (Debian package pocketsphinx-testdata);
+young-man.flac is a sentence of a LibriVox reading of Sense and Sensibility, in the public domain, from the same package.
+
+Copyright 1995-2014 Carnegie Mellon University, 2014-2015 Alpha Cephei Inc. All rights reserved.
+
+Redistribution and use in source and binary forms, with or without modification, are permitted provided that the following conditions are
+met:
+
+1. Redistributions of source code must retain the above copyright notice, this list of conditions and the following disclaimer.
+
+2. Redistributions in binary form must reproduce the above copyright notice, this list of conditions and the following disclaimer in the
+   documentation and/or other materials provided with the distribution.
+
+This work was supported in part by funding from the Defense Advanced Research Projects Agency and the National Science Foundation of the
+United States of America, and the CMU Sphinx Speech Consortium.
+
+THIS SOFTWARE IS PROVIDED BY CARNEGIE MELLON UNIVERSITY "AS IS" AND ANY EXPRESSED OR IMPLIED WARRANTIES, INCLUDING, BUT NOT LIMITED TO,
+THE IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE DISCLAIMED. IN NO EVENT SHALL CARNEGIE MELLON
+UNIVERSITY NOR ITS EMPLOYEES BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL DAMAGES (INCLUDING, BUT
+NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER CAUSED AND
+ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF
+THE USE OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
+"""
 
 
 def digit(strokes: list[list[tuple[float, float]]]) -> Image.Image:
@@ -60,10 +97,27 @@ def lawn(rng: np.random.Generator) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(0.8))
 
 
-if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
+def draw() -> None:
+    """The images."""
     for name, strokes in DIGITS.items():
         digit(strokes).save(FOLDER / f"digit-{name}.png", optimize=True)
     rng = np.random.default_rng(0)
     for name, image in {"wall": wall(rng), "lawn": lawn(rng)}.items():
         image.save(FOLDER / f"{name}.png", optimize=True)
+
+
+def cut(package: Path) -> None:
+    """The clips."""
+    for name, (file, begin, end) in CLIPS.items():
+        samples, rate = soundfile.read(package / "usr/share/pocketsphinx/test/data" / file, dtype="int16")
+        part = samples[int(begin * rate) : None if end is None else int(end * rate)]
+        soundfile.write(FOLDER / f"{name}.flac", part, rate)
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "NOTICE.md").write_text(NOTICE, encoding="utf-8")
+    if len(sys.argv) > 1:
+        cut(Path(sys.argv[1]))
+    else:
+        draw()

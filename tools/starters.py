@@ -12,8 +12,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from core.checkpoints import bundled, catalogue, open_checkpoint
 from core.checkpoints.safetensors_io import save
@@ -22,6 +21,7 @@ from core.paths import assets_dir, runs_dir
 from core.runs import Store
 from core.trainer.config import RunConfig, read
 
+ROOT = Path(__file__).resolve().parents[1]
 LARGEST, ALL = 6_000_000, 35_000_000  # bytes of weights
 BEGIN, END = "<!-- starters -->", "<!-- /starters -->"
 

@@ -65,15 +65,13 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         with gr.Column(scale=7, min_width=320):
             gr.Markdown(escape(task.about), elem_classes="tk-about")
             inputs = task.inputs(id)
-            media = any(isinstance(example[0], Path) for example in task.examples)
             with gr.Row(elem_classes="tk-buttons"):
                 run = gr.Button(task.button, variant="primary", elem_id=f"{id}-run")
                 stop = gr.Button("Stop", visible=False, elem_id=f"{id}-stop")
             examples = gr.Dataset(
                 components=inputs,
                 samples=[[str(value) for value in example] for example in task.examples],
-                # a file shows itself, with what stands beside it
-                sample_labels=None if media else [str(example[0]) for example in task.examples],
+                sample_labels=[_called(example[0]) for example in task.examples],
                 label="Examples: a click runs one",
                 elem_id=f"{id}-examples",
                 visible=bool(task.examples),
@@ -178,6 +176,11 @@ def as_python(task: str, name: str | None, args: tuple[Any, ...], kwargs: dict[s
     """The call as a program."""
     words = [*(repr(value) for value in args), *(f"{key}={value!r}" for key, value in kwargs.items())]
     return f"from core import pipeline\n\npipe = pipeline({task!r}, model={name!r})\nprint(pipe({', '.join(words)}))\n"
+
+
+def _called(value: Any) -> str:
+    """What an example's button says: of a file its name, since a picture alone is nothing to those who do not see it."""
+    return value.stem.replace("-", " ") if isinstance(value, Path) else str(value)
 
 
 def _facts(workbench: Any, task: Task, name: str | None) -> str:
