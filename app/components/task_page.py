@@ -81,6 +81,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
                 names, value=names[0] if names else None, label="Model", allow_custom_value=True, elem_id=f"{id}-model"
             )
             facts = gr.Markdown(_facts(workbench, task, names[0] if names else None), elem_classes="tk-facts")
+            get = gr.Button(f"Fetch {task.hub}", size="sm", elem_id=f"{id}-fetch")
             knobs: list[Component] = []
             if fields:
                 with gr.Accordion("Options", open=False):
@@ -159,6 +160,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         cancels=started,
         **private,
     )
+    get.click(lambda: _fetched(workbench, task), None, facts, **private)
     model.change(lambda name: _facts(workbench, task, name), model, facts, **private)
     earlier.focus(before, None, earlier, **private)
     earlier.input(reload, earlier, inputs, **private)
@@ -186,7 +188,7 @@ def _called(value: Any) -> str:
 def _facts(workbench: Any, task: Task, name: str | None) -> str:
     """One line on the chosen model: its size and what it takes of the memory that is free; or where to get one."""
     if not name:
-        return f"No model for this task is here yet. Fetch `{task.hub}` on the Models tab, or write its name above."
+        return "No starter of this task comes with the program: fetch a model from the hub, or write the name of another above."
     found, card = workbench.shelf.find(name), bundled.cards().get(name)
     said = []
     if found is not None and found.parameters:
@@ -198,3 +200,12 @@ def _facts(workbench: Any, task: Task, name: str | None) -> str:
             f"With a network take `{card.hub}`."
         )
     return "  \n".join(said)
+
+
+def _fetched(workbench: Any, task: Task) -> str:
+    """Begin to fetch the hub's model; what is said of it."""
+    try:
+        workbench.shelf.fetch(task.hub)
+    except VitrineError as error:
+        return f"**Not done.** {escape(str(error))}"
+    return f"`{task.hub}` is being fetched: Models shows how far it is, and then it stands in the list above."

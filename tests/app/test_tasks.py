@@ -179,6 +179,6 @@ def test_speech(page: Any, whisper_tiny: Path, tmp_path: Path) -> None:
 
 def test_a_task_without_a_model_says_what_to_fetch(page: Any) -> None:
     tab(page, "Summarise")
-    page.wait_for_selector("text=facebook/bart-large-cnn")
+    page.wait_for_selector("#summarise-fetch:has-text('facebook/bart-large-cnn')")
     page.locator("#summarise-examples button").first.click()
     page.wait_for_selector("#summarise-said:has-text('No model is chosen')")
