@@ -11,6 +11,10 @@ import numpy as np
 import soundfile
 from PIL import Image, ImageDraw, ImageFilter
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from core.processing.audio import load_audio
+
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "examples"
 SIZE = 112
 # strokes as points of a unit square, joined by straight lines
@@ -31,15 +35,14 @@ DIGITS = {
     ],
     "one": [[(0.57, 0.2), (0.52, 0.5), (0.46, 0.8)]],
 }
-# name -> file, begin and end in seconds
+# name -> file, begin and end in seconds, samples a second
 CLIPS = {
-    "five": ("cards/004.wav", 0.24, 0.72),
-    "seven": ("cards/003.wav", 0.1, 0.52),
-    "young-man": ("librivox/sense_and_sensibility_01_austen_64kb-0880.wav", 0.0, None),
+    "five": ("cards/004.wav", 0.24, 0.72, 8000),  # as narrow as what the starter was trained on
+    "young-man": ("librivox/sense_and_sensibility_01_austen_64kb-0880.wav", 0.0, None, 16000),
 }
 NOTICE = """The images are drawn by tools/make_examples.py: ours, CC0.
 
-five.flac and seven.flac are words of cards/004.wav and 003.wav of the test data of CMU PocketSphinx (Debian package pocketsphinx-testdata);
+five.flac is a word of cards/004.wav of the test data of CMU PocketSphinx (Debian package pocketsphinx-testdata);
 young-man.flac is a sentence of a LibriVox reading of Sense and Sensibility, in the public domain, from the same package.
 
 Copyright 1995-2014 Carnegie Mellon University, 2014-2015 Alpha Cephei Inc. All rights reserved.
@@ -108,8 +111,8 @@ def draw() -> None:
 
 def cut(package: Path) -> None:
     """The clips."""
-    for name, (file, begin, end) in CLIPS.items():
-        samples, rate = soundfile.read(package / "usr/share/pocketsphinx/test/data" / file, dtype="int16")
+    for name, (file, begin, end, rate) in CLIPS.items():
+        samples = load_audio(str(package / "usr/share/pocketsphinx/test/data" / file), rate)
         part = samples[int(begin * rate) : None if end is None else int(end * rate)]
         soundfile.write(FOLDER / f"{name}.flac", part, rate)
 
