@@ -30,6 +30,8 @@ def pack(run: str) -> Path:
     """The folder of a run's starter. Raises VitrineError where the run is not finished or what it made is too large or no better than
     its floor."""
     config = read(runs_dir() / run / "config.yaml")
+    recipe = recipe_of(config)
+    config.card = read(recipe).card  # as it is said now
     kind = "adapter" if config.lora is not None else "model"
     made, folder = runs_dir() / run / kind, assets_dir() / "starters" / config.name
     score = last_score(run, config.card.get("measured_by") or config.card["metric"])
@@ -46,7 +48,7 @@ def pack(run: str) -> Path:
     for source in made.glob("*.json"):
         if not source.name.endswith(".index.json"):
             shutil.copy(source, part)
-    (part / "README.md").write_text(card(config, score), encoding="utf-8")
+    (part / "README.md").write_text(card(config, recipe.name, score), encoding="utf-8")
     size = sum(file.stat().st_size for file in part.glob("*.safetensors"))
     if size > LARGEST:
         raise VitrineError(f"{config.name} has {size / 1e6:.1f} MB of weights, at most {LARGEST / 1e6:.0f} MB are bundled.")
@@ -66,9 +68,9 @@ def last_score(run: str, metric: str) -> float:
     return float(found[f"eval_{metric}"])
 
 
-def card(config: RunConfig, score: float) -> str:
+def card(config: RunConfig, recipe: str, score: float) -> str:
     """The model card: front matter that core.checkpoints.bundled reads, and sentences for people."""
-    said, recipe = config.card, recipe_of(config)
+    said = config.card
     command = f"python launch.py train assets/recipes/{recipe} --data FOLDER/{Path(config.dataset).name}"
     entry = catalogue.find(config.model) if config.scratch is None else None
     front: dict[str, Any] = {
@@ -94,6 +96,7 @@ def card(config: RunConfig, score: float) -> str:
         f"{base} Made by our own Trainer on one processor core. On rows kept apart its {said['metric']} is {score:.3f};",
         f"a trivial method ({said['floor_is']}) reaches {said['floor']:.3f}. It is an example of its kind, small enough to come with the",
         f"program: with a network, take `{said['hub']}`.",
+        *(["", said["note"]] if "note" in said else []),
         "",
         "Use it: `pipeline({!r}, model={!r})`. Make it again:".format(said["pipeline_tag"], config.name),
         "",
@@ -106,11 +109,11 @@ def card(config: RunConfig, score: float) -> str:
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=130)}---\n\n" + "\n".join(lines) + "\n"
 
 
-def recipe_of(config: RunConfig) -> str:
+def recipe_of(config: RunConfig) -> Path:
     """The recipe's file that has this name. Raises VitrineError where there is none."""
     for path in sorted((assets_dir() / "recipes").glob("*.yaml")):
         if read(path).name == config.name:
-            return path.name
+            return path
     raise VitrineError(f"No recipe in assets/recipes is named {config.name}.")
 
 
