@@ -138,6 +138,8 @@ def third_party() -> str:
         "",
         *(f"- {one.title} (`{one.hub_id}`), {one.licence}" for one in catalogue.load_catalogue().values()),
         "",
+        "The page's examples: their notice is assets/examples/NOTICE.md.",
+        "",
         "Data that the bundled starters were trained on; it is not part of this project, the weights made from it are:",
     ]
     for one in bundled.cards().values():

@@ -154,7 +154,10 @@ def _adapted(model: Any, task: Any, lora: dict[str, Any]) -> Any:
 
     settings = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear", "task_type": task.peft_type, **lora}
     if task.peft_type not in ("CAUSAL_LM", "SEQ_2_SEQ_LM") and "modules_to_save" not in lora:
-        settings["modules_to_save"] = [name for name, _ in model.named_children() if model.in_head(f"{name}.")] or None
+        heads = [
+            name for name, part in model.named_children() if model.in_head(f"{name}.") and any(True for _ in part.parameters())
+        ]
+        settings["modules_to_save"] = heads or None
     return get_peft_model(model, LoraConfig(**settings))
 
 
