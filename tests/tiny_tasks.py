@@ -175,18 +175,26 @@ def tones(folder: Path, said: list[str]) -> Path:
     return jsonl(folder, rows)
 
 
+CONVOLUTIONS = {"conv_dim": (16, 16, 16), "conv_kernel": (10, 8, 4), "conv_stride": (8, 5, 2), "feat_extract_norm": "layer"}
+CONVOLUTIONS |= {"num_conv_pos_embeddings": 6, "num_conv_pos_embedding_groups": 2, "mask_time_prob": 0.0, "layerdrop": 0.0}
+CONVOLUTIONS |= {f"{name}_dropout": 0.0 for name in ("hidden", "attention", "activation", "feat_proj", "final")}
+
+
+def clips(folder: Path) -> Path:
+    core.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+    config = core.Wav2Vec2Config(vocab_size=31, classifier_proj_size=16, **SIZES, **CONVOLUTIONS)
+    core.Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
+    rows = [json.loads(line) for line in tones(folder, ["ONE", "TWO", "SIX"]).read_text().splitlines()]
+    return jsonl(folder, [{"audio": row["audio"], "label": row["text"]} for row in rows])
+
+
 def letters(folder: Path) -> Path:
     known = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVKXJQZ"]
     (folder / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate(known)}))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Wav2Vec2CTCTokenizer"}))
     core.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
-    convolutions = {"conv_dim": (16, 16, 16), "conv_kernel": (10, 8, 4), "conv_stride": (8, 5, 2)}
-    convolutions |= {"num_conv_pos_embeddings": 6, "num_conv_pos_embedding_groups": 2, "feat_extract_norm": "layer"}
-    still = {f"{name}_dropout": 0.0 for name in ("hidden", "attention", "activation", "feat_proj", "final")}
-    still |= {"mask_time_prob": 0.0, "layerdrop": 0.0, "ctc_loss_reduction": "mean"}
-    core.Wav2Vec2ForCTC(
-        core.Wav2Vec2Config(vocab_size=len(known), pad_token_id=0, **SIZES, **convolutions, **still)
-    ).save_pretrained(folder)
+    config = core.Wav2Vec2Config(vocab_size=len(known), pad_token_id=0, ctc_loss_reduction="mean", **SIZES, **CONVOLUTIONS)
+    core.Wav2Vec2ForCTC(config).save_pretrained(folder)
     return tones(folder, ["ONE", "TWO", "SIX"])
 
 
@@ -272,6 +280,10 @@ def hears(said: str) -> Callable[[Any, Path], bool]:
     return lambda ask, folder: ask(str(folder / "0.wav"))["text"].strip() == said
 
 
+def tells(ask: Any, folder: Path) -> bool:
+    return ask(str(folder / "1.wav"), top_k=1)[0]["label"] == "TWO"
+
+
 CASES = {
     "causal-lm": Case("causal-lm", causal, "text-generation", continues),
     "instruction": Case("instruction", instruction, "text-generation", replies),
@@ -284,6 +296,7 @@ CASES = {
     "arrays": Case("image-classification", arrays, "image-classification", sees, measured=("eval_accuracy", 1.0)),
     "pictures": Case("image-classification", pictures, "image-classification", sees, measured=("eval_accuracy", 1.0)),
     "ctc": Case("ctc", letters, "automatic-speech-recognition", hears("ONE"), 120, ("eval_wer", 0.0), 3e-3),
+    "clips": Case("audio-classification", clips, "audio-classification", tells, 60, ("eval_accuracy", 1.0), 3e-3),
     "whisper": Case("speech-seq2seq", whisper, "automatic-speech-recognition", hears("one two"), 60, ("eval_wer", 0.0)),
 }
 

@@ -98,11 +98,15 @@ def _train(run: str, config: RunConfig, folder: Path, store: Store) -> bool:
     import torch
 
     import core
-    from core.trainer.tasks import task_of
+    from core.trainer.scratch import begin
+    from core.trainer.tasks import task_class
 
     args = config.arguments(folder)
-    task = task_of(config)
+    kind = task_class(config.task)
     plain, held = _rows(config, args.seed)
+    if config.scratch:
+        config = begin(config, kind.auto, plain, folder, args.seed)
+    task = kind(config)
     plain = task.learn(plain)
     held = task.renamed(held) if held else []
     torch.manual_seed(args.seed)
@@ -156,7 +160,9 @@ def _adapted(model: Any, task: Any, lora: dict[str, Any], new: list[str]) -> Any
 
     settings = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear", "task_type": task.peft_type, **lora}
     if "modules_to_save" not in lora:
-        heads = [name for name, _ in model.named_children() if model.in_head(f"{name}.")]
+        heads = [
+            name for name, part in model.named_children() if model.in_head(f"{name}.") and any(True for _ in part.parameters())
+        ]
         heads = [name for name in heads if not task.writes or any(key.startswith(f"{name}.") for key in new)]
         settings["modules_to_save"] = heads or None
     return get_peft_model(model, LoraConfig(**settings))

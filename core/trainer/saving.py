@@ -1,5 +1,6 @@
 """Checkpoints: what a training writes, and how it goes on from there."""
 
+import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -122,14 +123,15 @@ class Saving(Shared):
 
 
 def write_model(model: Any, processing: Any, folder: Path) -> None:
-    """Weights or adapter, what prepares its inputs, and beside a classifier's adapter a config.json with the names of its classes,
-    where pipelines look for them."""
+    """Weights or adapter, what prepares its inputs, and beside an adapter a config.json with what its own file does not say: the head
+    it was trained with, and the names of its classes."""
     if not hasattr(model, "save_pretrained"):
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
     else:
         model.save_pretrained(folder)
-        names = getattr(getattr(model, "config", None), "id2label", {})
-        if hasattr(model, "peft_config") and any(name != f"LABEL_{number}" for number, name in names.items()):
-            model.config.save_pretrained(folder)
+        if hasattr(model, "peft_config"):
+            config = copy.copy(model.config)
+            config.architectures = [type(model.get_base_model()).__name__]
+            config.save_pretrained(folder)
     if hasattr(processing, "save_pretrained"):
         processing.save_pretrained(folder)

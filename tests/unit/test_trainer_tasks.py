@@ -11,7 +11,7 @@ import core
 from core.runs import Store
 from core.trainer.reading import load_rows
 from core.trainer.run import main, read
-from core.trainer.tasks import task_of
+from core.trainer.tasks import task_class
 
 
 def trained(case: Case, folder: Path, steps: int, **values: Any) -> tuple[Store, str]:
@@ -40,7 +40,7 @@ def figures(store: Store, run: str, name: str) -> list[float]:
 def same_again(model: Any, folder: Path, expected: float) -> None:
     """A model that was read back loses as much on the rows as the trained one did."""
     config = read(folder / "config.yaml")
-    task = task_of(config)
+    task = task_class(config.task)(config)
     rows = task.learn(load_rows(*config.files()[1:], split="valid"))  # type: ignore[arg-type]
     task.prepare(model)
     args = config.arguments(folder / "again")

@@ -60,3 +60,16 @@ class MaskedLM(Task):
         collate: Any = DataCollatorForLanguageModeling(self.processing)
         collate.columns = ("special_tokens_mask",)
         return collate
+
+    def make_trainer(self, *args: Any, **kwargs: Any) -> Any:
+        """One that keeps the likeliest tokens alone: a row's logits over the vocabulary would fill the memory."""
+        from core.trainer.trainer import Trainer
+
+        likeliest = lambda found, labels: found.argmax(-1)  # noqa: E731
+        return Trainer(*args, compute_metrics=self.measure, preprocess_logits_for_metrics=likeliest, **kwargs)
+
+    def measure(self, found: Any) -> dict[str, float]:  # type: ignore[override]
+        """Share of hidden tokens that are guessed."""
+        guessed, labels = found.predictions, found.label_ids
+        hidden = labels != -100
+        return {"accuracy": float((guessed == labels)[hidden].mean()) if hidden.any() else 0.0}

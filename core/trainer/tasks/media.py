@@ -1,12 +1,14 @@
-"""Classes of images, and speech written down."""
+"""Classes of images and of clips, and speech written down."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from core.errors import DataError
+from core.processing.audio import load_audio
 from core.trainer.evaluation import FILL
 from core.trainer.metrics import accuracy, word_error_rate
 from core.trainer.tasks.base import Encoded, Rows, Task, text_of
@@ -54,6 +56,38 @@ class ImageClassification(Labelled):
         return {"accuracy": accuracy(found.predictions, found.label_ids)}
 
 
+class AudioClassification(Labelled):
+    """The class (`label`) of a clip (`audio`: a path from the data file's folder)."""
+
+    auto, processor, reads = "AutoModelForAudioClassification", "AutoFeatureExtractor", ("audio", "label")
+
+    def learn(self, rows: Rows) -> Rows:
+        """The classes."""
+        rows = self.renamed(rows)
+        self.labels = classes([str(row["label"]) for row in rows], self.config.labels)
+        return rows
+
+    def model_options(self) -> dict[str, Any]:
+        """The classes; a head of another number of them is made new."""
+        return {**super().model_options(), "ignore_mismatched_sizes": True}
+
+    def encode_row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What the extractor makes of the clip, and its class."""
+        samples = load_audio(str(self.config.folder / Path(row["audio"])), self.processing.sampling_rate)
+        made = self.processing(samples, sampling_rate=self.processing.sampling_rate)
+        name = self.processing.model_input_names[0]
+        return {name: np.asarray(made[name][0]), "labels": self.number(row["label"])}
+
+    def collator(self) -> Any:
+        """Spectrograms stacked; waves padded with silence."""
+        name = self.processing.model_input_names[0]
+        return lambda rows: waves(rows, name) | {"labels": torch.tensor([row["labels"] for row in rows])}
+
+    def measure(self, found: Any) -> dict[str, float]:  # type: ignore[override]
+        """Share of right classes."""
+        return {"accuracy": accuracy(found.predictions, found.label_ids)}
+
+
 class Speech(Task):
     """What is said (`text`) in a clip (`audio`: a path from the data file's folder)."""
 
@@ -67,8 +101,6 @@ class Speech(Task):
 
     def clip(self, row: dict[str, Any]) -> Any:
         """Its samples at the processor's rate, as the model takes them."""
-        from core.processing.audio import load_audio
-
         rate = self.processing.feature_extractor.sampling_rate
         samples = load_audio(str(self.config.folder / Path(row["audio"])), rate)
         return self.processing(audio=samples, sampling_rate=rate)
@@ -147,13 +179,17 @@ class SpeechCollator:
         self.processing, self.name = processing, name
 
     def __call__(self, rows: Rows) -> dict[str, torch.Tensor]:
-        """A batch; attention_mask where clips of different lengths were padded."""
-        clips = [torch.as_tensor(row[self.name], dtype=torch.float32) for row in rows]
-        length = max(clip.shape[-1] for clip in clips)
-        stacked = torch.stack([torch.nn.functional.pad(clip, (0, length - clip.shape[-1])) for clip in clips])
+        """A batch."""
         longest = max(len(row["labels"]) for row in rows)
         labels = torch.tensor([list(row["labels"]) + [-100] * (longest - len(row["labels"])) for row in rows])
-        batch = {self.name: stacked, "labels": labels}
-        if self.name == "input_values" and any(clip.shape[-1] < length for clip in clips):
-            batch["attention_mask"] = torch.stack([(torch.arange(length) < clip.shape[-1]).long() for clip in clips])
-        return batch
+        return waves(rows, self.name) | {"labels": labels}
+
+
+def waves(rows: Rows, name: str) -> dict[str, torch.Tensor]:
+    """Clips stacked, the shorter with silence behind; attention_mask where waves of different lengths were padded."""
+    clips = [torch.as_tensor(row[name], dtype=torch.float32) for row in rows]
+    length = max(clip.shape[-1] for clip in clips)
+    batch = {name: torch.stack([F.pad(clip, (0, length - clip.shape[-1])) for clip in clips])}
+    if name == "input_values" and any(clip.shape[-1] < length for clip in clips):
+        batch["attention_mask"] = torch.stack([(torch.arange(length) < clip.shape[-1]).long() for clip in clips])
+    return batch
