@@ -268,12 +268,14 @@ def fetch_starters(args):
 
 
 def list_models():
-    """The catalogue and what of it is here."""
-    from core.checkpoints import catalogue
+    """The starters: those that are fetched, and where they are, then those that come with the program."""
+    from core.checkpoints import bundled, catalogue
 
     for entry in catalogue.load_catalogue().values():
         here = catalogue.installed(entry)
-        print(f"{entry.key:24} {entry.task:20} {entry.size_bytes / 1e6:5.0f} MB  {entry.licence:11} {here or 'not here yet'}")
+        print(f"{entry.key:24} {entry.task:30} {entry.size_bytes / 1e6:5.1f} MB  {entry.licence:13} {here or 'not here yet'}")
+    for card in bundled.cards().values():
+        print(f"{card.name:24} {card.task:30} {card.size / 1e6:5.1f} MB  {card.licence:13} {card.folder}")
     return 0
 
 

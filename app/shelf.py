@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.checkpoints import catalogue
+from core.checkpoints import bundled, catalogue
 from core.checkpoints.download import Cancelled
 from core.errors import HubError, VitrineError, printable
 from core.paths import models_dir
@@ -84,13 +84,15 @@ class Shelf:
     # ------------------------------------------------------------------ what there is
 
     def models(self) -> list[Model]:
-        """Starters first, then folders, then the hub's cache; each name once."""
+        """Starters first, fetched ones before bundled ones, then folders, then the hub's cache; each name once."""
         found: dict[str, Model] = {}
         for entry in catalogue.load_catalogue().values():
             folder = catalogue.installed(entry)
             model = look(folder) if folder else Model(entry.key, "starter", False, size=entry.size_bytes)
             model.name, model.source, model.task, model.licence = entry.key, "starter", entry.task, entry.licence
             found[model.name] = model
+        for card in bundled.cards().values():
+            found[card.name] = _bundled(card, found)
         for path in _folders():
             found.setdefault(path.name, look(path))
         for name, path in _hub_cache():
@@ -202,6 +204,21 @@ def _look(path: Path, stamp: tuple[Any, ...]) -> dict[str, Any]:
     except (VitrineError, OSError) as error:
         model.problem = str(error)
     return asdict(model)
+
+
+def _bundled(card: bundled.Card, known: dict[str, Model]) -> Model:
+    """A starter that comes with the program; an adapter needs its base too."""
+    base = bundled.base_of(card.folder)
+    model = look(card.folder) if base is None else Model(card.name, "starter", True, size=card.size)
+    model.source, model.task, model.licence = "starter", card.task, card.licence
+    if base is not None:
+        under = known.get(base)
+        model.architecture = f"adapter on {base}"
+        if under is None or not under.here or under.problem:
+            model.problem = f"it is an adapter on {base}, which is not here: fetch that first"
+        else:
+            model.parameters, model.memory = under.parameters, under.memory
+    return model
 
 
 def able(task: str) -> tuple[str, ...]:

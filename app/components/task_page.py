@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from gradio.components import Component
 from app.components.knobs import generation, given, knob
 from app.components.results import result_view
 from app.components.said import escape
+from core.checkpoints import bundled
 from core.errors import VitrineError
 from core.pipelines import pipeline_class
 
@@ -32,6 +34,7 @@ class Task:
     call: the input widgets' values -> the pipeline's arguments, by position and by name; raises VitrineError where something is missing.
     show: (result, values) -> HTML. looked_into: values -> the text for Inspect, None where there is none.
     picked: (values, what a click took) -> new values of the input widgets. hub: the model that a person with a network would take.
+    examples: the widgets' values; a Path is a file.
     """
 
     id: str
@@ -67,8 +70,8 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
                 stop = gr.Button("Stop", visible=False, elem_id=f"{id}-stop")
             examples = gr.Dataset(
                 components=inputs,
-                samples=task.examples,
-                sample_labels=[str(example[0]) for example in task.examples],
+                samples=[[str(value) for value in example] for example in task.examples],
+                sample_labels=[_called(example[0]) for example in task.examples],
                 label="Examples: a click runs one",
                 elem_id=f"{id}-examples",
                 visible=bool(task.examples),
@@ -78,6 +81,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
                 names, value=names[0] if names else None, label="Model", allow_custom_value=True, elem_id=f"{id}-model"
             )
             facts = gr.Markdown(_facts(workbench, task, names[0] if names else None), elem_classes="tk-facts")
+            get = gr.Button(f"Fetch {task.hub}", size="sm", elem_id=f"{id}-fetch")
             knobs: list[Component] = []
             if fields:
                 with gr.Accordion("Options", open=False):
@@ -156,6 +160,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         cancels=started,
         **private,
     )
+    get.click(lambda: _fetched(workbench, task), None, facts, **private)
     model.change(lambda name: _facts(workbench, task, name), model, facts, **private)
     earlier.focus(before, None, earlier, **private)
     earlier.input(reload, earlier, inputs, **private)
@@ -175,12 +180,32 @@ def as_python(task: str, name: str | None, args: tuple[Any, ...], kwargs: dict[s
     return f"from core import pipeline\n\npipe = pipeline({task!r}, model={name!r})\nprint(pipe({', '.join(words)}))\n"
 
 
+def _called(value: Any) -> str:
+    """What an example's button says: of a file its name, since a picture alone is nothing to those who do not see it."""
+    return value.stem.replace("-", " ") if isinstance(value, Path) else str(value)
+
+
 def _facts(workbench: Any, task: Task, name: str | None) -> str:
     """One line on the chosen model: its size and what it takes of the memory that is free; or where to get one."""
     if not name:
-        return f"No model for this task is here yet. Fetch `{task.hub}` on the Models tab, or write its name above."
-    found = workbench.shelf.find(name)
-    if found is None or not found.parameters:
-        return ""
-    fits = "" if found.memory < workbench.budget else ", **more than this machine has to give**"
-    return f"{found.parameters / 1e6:,.0f} M parameters · {found.memory / 1e6:,.0f} MB of memory{fits}"
+        return "No starter of this task comes with the program: fetch a model from the hub, or write the name of another above."
+    found, card = workbench.shelf.find(name), bundled.cards().get(name)
+    said = []
+    if found is not None and found.parameters:
+        fits = "" if found.memory < workbench.budget else ", **more than this machine has to give**"
+        said.append(f"{found.parameters / 1e6:,.1f} M parameters · {found.memory / 1e6:,.0f} MB of memory{fits}")
+    if card is not None:
+        said.append(
+            f"A small starter: {card.metric} {card.score:.2f} on rows kept apart, where a trivial method has {card.floor:.2f}. "
+            f"With a network take `{card.hub}`."
+        )
+    return "  \n".join(said)
+
+
+def _fetched(workbench: Any, task: Task) -> str:
+    """Begin to fetch the hub's model; what is said of it."""
+    try:
+        workbench.shelf.fetch(task.hub)
+    except VitrineError as error:
+        return f"**Not done.** {escape(str(error))}"
+    return f"`{task.hub}` is being fetched: Models shows how far it is, and then it stands in the list above."

@@ -1,9 +1,11 @@
 """Starters that come with the program: adapters and small models under assets/starters, each with a card.
 
-A card is the folder's README.md; its front matter has the hub's keys (license, base_model, pipeline_tag, datasets) and, under
-`measured`, the score on rows kept apart, that of the base, and the floor that a trivial method reaches.
+A card is the folder's README.md; its front matter has the hub's keys (license, base_model, pipeline_tag) and ours: `title`, `hub`, the
+`data` with their licences, the `command` that made it, and under `measured` the score on rows kept apart, that of the base, and the floor
+that a trivial method reaches.
 """
 
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +19,8 @@ from core.paths import assets_dir
 
 @dataclass(frozen=True)
 class Card:
-    """What a bundled starter is. `score`, `base_score` and `floor` are shares of 1 in `metric`; `hub` is the model to fetch where there is a network."""
+    """What a bundled starter is. `score`, `base_score` and `floor` are shares of 1 in `metric`; `hub` is the model to fetch where there is
+    a network; `data` are (name, licence, source) of what it was trained on."""
 
     name: str
     folder: Path
@@ -30,6 +33,8 @@ class Card:
     floor: float
     base_score: float | None
     hub: str
+    data: tuple[tuple[str, str, str], ...]
+    command: str
 
     @property
     def size(self) -> int:
@@ -46,6 +51,19 @@ def cards() -> dict[str, Card]:
 def find(name: str) -> Path | None:
     """The folder of the bundled starter of this name, whatever its case."""
     return next((card.folder for card in cards().values() if card.name.lower() == name.lower()), None)
+
+
+def base_of(folder: Path) -> str | None:
+    """The name of the model that an adapter's folder stands on; None where it holds no adapter. Raises CheckpointError for one that
+    does not say."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return None
+    try:
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} does not name its base model (base_model_name_or_path).") from error
+    return str(base)
 
 
 def read_card(folder: Path) -> Card:
@@ -67,6 +85,8 @@ def read_card(folder: Path) -> Card:
             float(measured["floor"]),
             None if measured.get("base") is None else float(measured["base"]),
             values["hub"],
+            tuple((row["name"], row["licence"], row["source"]) for row in values["data"]),
+            values["command"],
         )
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise CheckpointError(f"{path} is no model card of ours: {error!r}.") from error

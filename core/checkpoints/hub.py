@@ -96,9 +96,9 @@ def _reason(error: Any) -> str:
 
 
 def _absent(request: Request, why: str) -> Path:
-    from core.checkpoints import catalogue
+    from core.checkpoints import bundled, catalogue
 
-    starters = ", ".join(catalogue.load_catalogue())
+    starters = ", ".join([*catalogue.load_catalogue(), *bundled.cards()])
     raise HubError(f"'{request.name}' is not on this machine and {why}. Give a folder, or a starter: {starters}.")
 
 

@@ -1,10 +1,10 @@
-"""From a name to a folder or a .gguf file: a path, a starter model, the hub's cache, the hub."""
+"""From a name to a folder or a .gguf file: a path, a starter (bundled or fetched), the hub's cache, the hub."""
 
 import os
 import threading
 from pathlib import Path
 
-from core.checkpoints import catalogue, hub
+from core.checkpoints import bundled, catalogue, hub
 from core.checkpoints.download import Progress
 from core.errors import CheckpointError
 
@@ -34,6 +34,8 @@ def resolve(
         return path
     if path.is_dir():
         return _inside(path, subfolder, gguf_file)
+    if found := bundled.find(name):
+        return _inside(found, subfolder, gguf_file)
     entry = catalogue.find(name)
     offline = local_files_only or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     if entry and (found := catalogue.installed(entry)):

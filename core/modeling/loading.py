@@ -71,7 +71,7 @@ def load(
 ) -> Any:
     """A model of `cls` in evaluation mode; with output_loading_info, it and how the checkpoint met it.
 
-    dtype: "auto" or None takes the checkpoint's; GGUF's quantised blocks become float32. device_map: a device, module names and
+    dtype: "auto" or None takes what config.json says, else the tensors' own; GGUF's quantised blocks become float32. device_map: a device, module names and
     their devices, or "auto", which fills the GPUs, then the CPU (max_memory: how much of each). variant "fp16" takes
     model.fp16.safetensors. ignore_mismatched_sizes makes tensors of another shape new. attn_implementation and low_cpu_mem_usage are
     accepted and change nothing. quantization "gguf", "int8" or "int4" keeps matrices in blocks (core.modeling.quantization); dtype is
@@ -91,8 +91,8 @@ def load(
     )
     model, wanted, info = _empty(cls, config, path, overrides), _as_dtype(dtype or torch_dtype), LoadingInfo()
     config, blocks = model.config, forms(model, quantization)
-    if quantization and wanted is None:
-        wanted = torch.bfloat16
+    if wanted is None:
+        wanted = torch.bfloat16 if quantization else _as_dtype(config.dtype)
     places = {"": "cpu"} if device_map is None else map_devices(model, device_map, wanted or _as_dtype(config.dtype), max_memory)
     with open_checkpoint(path, variant, use_safetensors) as file:
         state = _read(model, file, path, wanted, info, blocks)

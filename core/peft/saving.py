@@ -84,7 +84,13 @@ def _tables(model: Any) -> dict[str, torch.Tensor]:
 def write(model: Any, adapter: str, folder: Path) -> None:
     """Both files of an adapter."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().contiguous() for name, tensor in adapter_tensors(model, adapter).items()}
+    tensors: dict[str, torch.Tensor] = {}
+    held: set[int] = set()
+    for name, tensor in adapter_tensors(model, adapter).items():
+        tensor = tensor.detach().contiguous()
+        # a layer trained whole may hold one tensor under two names, which a file cannot
+        tensors[name] = tensor.clone() if tensor.data_ptr() in held else tensor
+        held.add(tensor.data_ptr())
     save(tensors, folder, metadata={"format": "pt"}, stem="adapter_model")
     model.peft_config[adapter].save_pretrained(folder)
 

@@ -6,15 +6,16 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from core.checkpoints import bundled
 from core.checkpoints.catalogue import load_catalogue
-from core.errors import ConfigError, printable
+from core.checkpoints.resolve import resolve
+from core.errors import ConfigError, HubError, printable
 from core.modeling.configuration import read_config
 from core.modeling.devices import usable_device
 from core.pipelines.base import Pipeline
 
 logger = logging.getLogger(__name__)
 MOOT = ("framework", "use_fast", "config", "processor")  # taken for the reference's sake
-ADAPTER = "adapter_config.json"
 
 
 class Task(NamedTuple):
@@ -66,12 +67,13 @@ def pipeline_class(task: str) -> type[Pipeline]:
 
 
 def starter(task: str) -> str:
-    """The catalogue's model for a task. Raises ConfigError naming one of the hub's where there is none."""
+    """The starter of a task: fetched, else bundled. Raises ConfigError naming one of the hub's where there is none."""
     found, entry = find_task(task)
+    known = [*load_catalogue().items(), *bundled.cards().items()]
     for wanted in (found, entry.served_by):
-        for key, candidate in load_catalogue().items():
+        for name, candidate in known:
             if candidate.task == wanted:
-                return key
+                return name
     raise ConfigError(f"There is no starter for {task}: name a model, such as pipeline('{task}', model='{entry.hub}').")
 
 
@@ -141,9 +143,11 @@ def load_model(kind: type[Pipeline], task: str, name: str | Path, options: dict[
     """The model of a name, in the kind that the task needs. Raises ConfigError where its files hold no trained head for it."""
     import core
 
-    if (adapter := Path(name) / ADAPTER).is_file():
-        return load_adapted(kind, task, adapter, options)
-    values = read_config(name, **{key: options[key] for key in ("revision", "token") if key in options})
+    where = {key: options[key] for key in ("revision", "token") if key in options}
+    folder = resolve(str(name), weights=False, **where)
+    if base := bundled.base_of(folder):
+        return load_adapted(kind, task, base, folder, options)
+    values = read_config(name, **where)
     head = choose_kind(kind, task, str(name), values)
     if head == "Model":
         return core.AutoModel.from_pretrained(name, **options)
@@ -159,24 +163,44 @@ def load_model(kind: type[Pipeline], task: str, name: str | Path, options: dict[
     return model
 
 
-def load_adapted(kind: type[Pipeline], task: str, adapter: Path, options: dict[str, Any]) -> Any:
-    """An adapter on its base; labels and their number are those of a config.json beside it."""
-    import json
+def load_adapted(kind: type[Pipeline], task: str, base: str, folder: Path, options: dict[str, Any]) -> Any:
+    """An adapter on its base; its head and labels are those of a config.json beside it. For vectors its head is left away.
 
+    Raises ConfigError for a base that is not to be had, and where the adapter was made for another task.
+    """
     import core
     from core.auto import AutoModel, find_class
 
-    said = json.loads(adapter.read_text(encoding="utf-8"))
-    base = said.get("base_model_name_or_path")
-    if not base:
-        raise ConfigError(f"{adapter} does not name its base model (base_model_name_or_path).")
-    values = read_config(base)
-    if (adapter.parent / "config.json").is_file():
-        values |= {key: v for key, v in read_config(adapter.parent).items() if key in ("id2label", "label2id", "problem_type")}
-    head = choose_kind(kind, task, str(adapter.parent), {**values, "architectures": None})
+    try:
+        values = read_config(base)
+    except HubError as error:
+        raise ConfigError(f"{folder.name} is an adapter on {base}, which is not here: {error}") from error
+    own = read_config(folder) if (folder / "config.json").is_file() else {}
+    values |= {key: value for key, value in own.items() if key in ("id2label", "label2id", "problem_type")}
+    head = choose_kind(kind, task, str(folder), {**values, "architectures": own.get("architectures")})
+    trained = named_head(values["model_type"], own) or head  # its tensors fit this one
+    if head not in (trained, "Model"):
+        raise ConfigError(
+            f"{folder.name} is an adapter with a head for something else ({trained}): {task} needs one such as {find_task(task)[1].hub}."
+        )
     config = find_class(values["model_type"], "Config").from_dict(values)
-    model = type("Auto", (AutoModel,), {"kind": head}).from_pretrained(base, config=config, **options)
-    return core.PeftModel.from_pretrained(model, adapter.parent)
+    options = {name: value for name, value in options.items() if name != "revision"}  # that is the adapter's
+    # a head of other classes than the base's comes with the adapter
+    load = {**options, "config": config, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    model, info = type("Auto", (AutoModel,), {"kind": trained}).from_pretrained(base, **load)
+    odd = [*info["missing_keys"], *(key for key, _, _ in info["mismatched_keys"])]
+    if lost := [key for key in odd if not model.in_head(key)]:
+        raise ConfigError(f"{base} is not the base of {folder}: its '{lost[0]}' is missing or of another size.")
+    adapted = core.PeftModel.from_pretrained(model, folder)
+    return adapted if head == trained else adapted.merge_and_unload().base_model
+
+
+def named_head(model_type: str, values: dict[str, Any]) -> str | None:
+    """The head that a config.json names."""
+    from core.auto import ARCHITECTURES
+
+    named, architecture = values.get("architectures") or (), ARCHITECTURES[model_type]
+    return next((head for head in architecture.heads if architecture.class_name(head) in named), None)
 
 
 def choose_kind(kind: type[Pipeline], task: str, name: str, values: dict[str, Any]) -> str:
@@ -191,7 +215,6 @@ def choose_kind(kind: type[Pipeline], task: str, name: str, values: dict[str, An
     if not heads:
         able = [key for key in ARCHITECTURES if any(has_head(key, head) for head in kind.kinds)]
         raise ConfigError(f"{name} is a {model_type} model, which cannot do {task}; architectures that can: {', '.join(able)}.")
-    named = [str(n) for n in values.get("architectures") or ()]
-    if found := next((head for head in heads if ARCHITECTURES[model_type].class_name(head) in named), None):
+    if (found := named_head(model_type, values)) in heads:
         return found
-    return "Model" if "Model" in heads and named else heads[0]
+    return "Model" if "Model" in heads and values.get("architectures") else heads[0]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from core.checkpoints.bundled import base_of
 from core.checkpoints.checkpoint import CTRANSLATE2, is_ctranslate2
 from core.errors import TokenizerError
 from core.tokenization import named, speech, translation
@@ -92,6 +93,8 @@ def load(
     where = {"revision": revision, "subfolder": subfolder, "cache_dir": cache_dir, "token": token}
     path = resolve(str(name), weights=False, local_files_only=local_files_only, **where)  # type: ignore[arg-type]
     path = path / gguf_file if gguf_file else path
+    if not (path / "tokenizer_config.json").is_file() and (base := base_of(path)):  # an adapter reads as its base does
+        path = resolve(base, weights=False)
     try:
         tokenizer = _from_gguf_file(path, cls, overrides) if path.suffix == ".gguf" else _from_folder(path, cls, overrides)
     except TokenizerError as error:

@@ -28,7 +28,8 @@ class RunConfig:
     else the one that goes with it, else eval_fraction of the rows is held out. columns: what a file calls the task's columns.
     header: column names of a table without a line of them. labels: the classes in their order; rows of others are left out. dtype:
     of the weights. exact_match: so many held-out rows are answered before and after, and the share of answers that equal the
-    row's is logged.
+    row's is logged. scratch: a model that begins from nothing (core.trainer.scratch); `model` is then its name alone. card: what the
+    model card of a starter says beside its score (tools/starters.py).
     """
 
     model: str
@@ -47,6 +48,8 @@ class RunConfig:
     sample_prompts: list[str] = field(default_factory=list)
     eval_fraction: float = 0.0
     exact_match: int = 0
+    scratch: dict[str, Any] | None = None
+    card: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.max_length < 2:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from core.errors import DataError
+from core.trainer.reading import place_of
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 PAIRS = [("prompt", "completion"), ("prompt", "response"), ("question", "answer"), ("input", "output")]
@@ -76,7 +77,7 @@ def encode_rows(
         try:
             encoded = encode_row(tokenizer, row, format, max_length, system)
         except DataError as error:
-            raise DataError(f"Row {number}: {error}.") from error
+            raise DataError(f"{place_of(row, number)}: {error}.") from error
         if any(label != -100 for label in encoded["labels"][1:]):
             found.append(encoded)
     if not found:

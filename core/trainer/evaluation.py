@@ -10,9 +10,11 @@ import torch
 
 from core.errors import TrainingError
 from core.trainer.distributed import gathered, world
+from core.trainer.loaders import told
 from core.trainer.sampling import has_length
 
 Arrays = Any  # an array, or a tuple of them
+FILL = -100  # where a row of a batch, or of all batches, has ended
 
 
 class EvalPrediction:
@@ -48,7 +50,7 @@ class Collected(NamedTuple):
     inputs: Arrays
 
 
-def joined(parts: list[Arrays], fill: float = -100) -> Arrays:
+def joined(parts: list[Arrays], fill: float = FILL) -> Arrays:
     """Batches as one array; those that differ in their second dimension are filled up on the right."""
     parts = [part for part in parts if part is not None]
     if not parts:
@@ -81,7 +83,7 @@ def run(trainer: Any, dataset: Any, loader: Any, loss_only: bool, ignore_keys: l
     args, ranks, begun = trainer.args, world()[1], time.time()
     trainer.callback_handler_extra["eval_dataloader"] = loader
     found: list[Collected] = []
-    for inputs in loader:
+    for inputs in told(loader):
         loss, logits, labels = trainer.prediction_step(trainer.model, inputs, loss_only, ignore_keys=ignore_keys)
         if logits is not None and trainer.preprocess_logits_for_metrics is not None:
             logits = trainer.preprocess_logits_for_metrics(logits, labels)

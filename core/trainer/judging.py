@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from core.errors import TrainingError
 from core.trainer import evaluation, loaders
+from core.trainer.failures import as_sentence
 from core.trainer.parts import Shared
 from core.trainer.sampling import has_length
 
@@ -66,6 +67,10 @@ class Judging(Shared):
         try:
             with self._without_cache():
                 return evaluation.run(self, *what)
+        except Exception as error:
+            if (known := as_sentence(error, f"the evaluation after step {self.state.global_step}", {}, self._base)) is not None:
+                raise known from error
+            raise
         finally:
             self.model.train(training)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from core.errors import DataError, TrainingError
+from core.errors import DataError, TrainingError, VitrineError
 from core.trainer.distributed import world
 from core.trainer.packing import PackedRows
 from core.trainer.sampling import IterableRows, grouped_order, has_length, random_order, row_lengths, shared_out
@@ -66,6 +66,15 @@ def options(args: Any) -> dict[str, Any]:
     if args.dataloader_num_workers:
         found |= {"persistent_workers": args.dataloader_persistent_workers, "prefetch_factor": args.dataloader_prefetch_factor}
     return found
+
+
+def told(loader: Any) -> Iterator[Any]:
+    """A loader's batches. What goes wrong in one of its workers is the same one sentence as here, without the worker's traceback."""
+    try:
+        yield from loader
+    except VitrineError as error:
+        lines = str(error).strip().splitlines()
+        raise error if len(lines) < 2 else type(error)(lines[-1].partition(": ")[2]) from None
 
 
 def draw() -> None:

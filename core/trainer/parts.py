@@ -35,6 +35,7 @@ class Shared:
     label_names: list[str]
     model_accepts_loss_kwargs: bool
     _base: Any
+    _sharded: Any  # core.trainer.sharding.Sharded, where the processes share the weights out among them
     _takes: set[str]
     _shifts: bool
     _loss_takes_count: bool

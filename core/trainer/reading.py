@@ -9,6 +9,19 @@ from typing import Any
 from core.errors import DataError, one_line
 
 Rows = list[dict[str, Any]]
+
+
+class Row(dict[str, Any]):
+    """A row that knows its place, such as "Row 3 of rows.jsonl", in whatever order rows come."""
+
+    place: str = ""
+
+
+def place_of(row: Any, number: int) -> str:
+    """Where a row stands: what it knows of itself, else its number."""
+    return getattr(row, "place", "") or f"Row {number}"
+
+
 SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev")}
 
 
@@ -33,7 +46,12 @@ def load_rows(path: str | Path, header: list[str] | None = None, split: str = "t
 def _numbered(path: Path, rows: Rows) -> Rows:
     if not rows:
         raise DataError(f"{path.name} has no rows.")
-    return rows
+    found: Rows = []
+    for number, values in enumerate(rows, 1):
+        row = Row(values)
+        row.place = f"Row {number} of {path.name}"
+        found.append(row)
+    return found
 
 
 def _text(path: Path) -> str:

@@ -10,18 +10,22 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core.errors import DataError, TrainingError, VitrineError
+from safetensors import SafetensorError
+
+from core.errors import DataError, StoreError, TrainingError, VitrineError, one_line
 from core.paths import runs_dir
 from core.runs import FileLock, Store
 from core.trainer import distributed
+from core.trainer.answering import answers, exact_match
 from core.trainer.callbacks import TrainerCallback
 from core.trainer.checkpoints import last_checkpoint
 from core.trainer.config import DEFAULTS, RunConfig, explain, find_dataset, override, read, write
+from core.trainer.saving import write_model
 
 __all__ = ["DEFAULTS", "RunConfig", "find_dataset", "read", "write"]
 logger = logging.getLogger(__name__)
@@ -78,7 +82,8 @@ def execute(run: str, store: Store) -> None:
             sentence = str(error) if isinstance(error, VitrineError) else f"{type(error).__name__}: {error}"
             stop = isinstance(error, KeyboardInterrupt)
             if first:
-                store.set_state(run, "stopped" if stop else "failed", None if stop else sentence)
+                with suppress(StoreError):  # on a full disk: the first error says more
+                    store.set_state(run, "stopped" if stop else "failed", None if stop else sentence)
             raise
         if first:
             store.set_state(run, "stopped" if stopped else "finished")
@@ -93,25 +98,29 @@ def _train(run: str, config: RunConfig, folder: Path, store: Store) -> bool:
     import torch
 
     import core
-    from core.trainer.tasks import task_of
+    from core.trainer.scratch import begin
+    from core.trainer.tasks import task_class
 
     args = config.arguments(folder)
-    task = task_of(config)
+    kind = task_class(config.task)
     plain, held = _rows(config, args.seed)
+    if config.scratch:
+        config = begin(config, kind.auto, plain, folder, args.seed)
+    task = kind(config)
     plain = task.learn(plain)
     held = task.renamed(held) if held else []
     torch.manual_seed(args.seed)
     auto = getattr(core, task.auto)
-    model: Any = auto.from_pretrained(config.model, dtype=getattr(torch, config.dtype), **task.model_options())
+    options = {"dtype": getattr(torch, config.dtype), "output_loading_info": True, **task.model_options()}
+    model, info = auto.from_pretrained(config.model, **options)
     task.prepare(model)
     train_rows = task.encode(plain, True)
     eval_rows = task.encode(held, False) if held else None
     if config.lora is not None:
-        model = _adapted(model, task, config.lora)
+        model = _adapted(model, task, config.lora, info["missing_keys"])
     callback = StoreCallback(store, run)
-    trainer = task.make_trainer(
-        model, args, task.collator(), train_dataset=train_rows, eval_dataset=eval_rows, callbacks=[callback]
-    )
+    rows = {"train_dataset": train_rows, "eval_dataset": eval_rows}
+    trainer = task.make_trainer(model, args, task.collator(), processing_class=task.processing, callbacks=[callback], **rows)
     last = last_checkpoint(folder)
     first = distributed.world()[0] == 0
     asked = held[: config.exact_match]
@@ -122,6 +131,7 @@ def _train(run: str, config: RunConfig, folder: Path, store: Store) -> bool:
     trainer.train(resume_from_checkpoint=last)
     if distributed.agreed(callback.stopped):
         return True
+    model = trainer.whole_model()
     if first:
         _keep(model, task.processing, folder, "adapter" if config.lora is not None else "model")
         _samples(run, trainer.state.global_step, config, model, task.processing, store, asked)
@@ -144,69 +154,49 @@ def _rows(config: RunConfig, seed: int) -> tuple[list[dict[str, Any]], list[dict
     return plain[held:], plain[:held]
 
 
-def _adapted(model: Any, task: Any, lora: dict[str, Any]) -> Any:
-    """The model with a LoRA; a head that is new is trained whole."""
+def _adapted(model: Any, task: Any, lora: dict[str, Any], new: list[str]) -> Any:
+    """The model with a LoRA; a head of classes is trained whole, one over the vocabulary where the files had none."""
     from core.peft import LoraConfig, get_peft_model
 
     settings = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear", "task_type": task.peft_type, **lora}
-    if task.peft_type not in ("CAUSAL_LM", "SEQ_2_SEQ_LM") and "modules_to_save" not in lora:
-        settings["modules_to_save"] = [name for name, _ in model.named_children() if model.in_head(f"{name}.")] or None
+    if "modules_to_save" not in lora:
+        heads = [
+            name for name, part in model.named_children() if model.in_head(f"{name}.") and any(True for _ in part.parameters())
+        ]
+        heads = [name for name in heads if not task.writes or any(key.startswith(f"{name}.") for key in new)]
+        settings["modules_to_save"] = heads or None
     return get_peft_model(model, LoraConfig(**settings))
 
 
 def _keep(model: Any, processing: Any, folder: Path, name: str) -> None:
-    """The adapter, or the model with its tokenizer, written beside and renamed."""
+    """The adapter or the model, ready for a pipeline, written beside and renamed."""
     part = folder / f"{name}.part"
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(part)
-    if name == "model" and hasattr(processing, "save_pretrained"):
-        processing.save_pretrained(part)
-    shutil.rmtree(folder / name, ignore_errors=True)
-    part.replace(folder / name)
+    try:
+        part.mkdir(parents=True)
+        write_model(model, processing, part)
+        shutil.rmtree(folder / name, ignore_errors=True)
+        part.replace(folder / name)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        problem = getattr(error, "strerror", None) or one_line(error)
+        raise TrainingError(
+            f"{folder / name} cannot be written: {problem}. The last checkpoint is kept; make room and resume the run."
+        ) from error
 
 
 def _samples(
     run: str, step: int, config: RunConfig, model: Any, tokenizer: Any, store: Store, asked: list[dict[str, Any]]
 ) -> None:
-    """What the model answers now to the sample prompts and to held-out rows; greedy, so the training's random numbers stay."""
-    from core.trainer.data import detect_format, to_messages
-
+    """What the model answers now to the sample prompts, and how many of the held-out rows it answers right."""
     begin = [{"role": "system", "content": config.system}] if config.system else []
     prompts = [[*begin, {"role": "user", "content": prompt}] for prompt in config.sample_prompts]
-    for prompt, answer in zip(config.sample_prompts, _answers(model, tokenizer, prompts), strict=True):
+    for prompt, answer in zip(config.sample_prompts, answers(model, tokenizer, prompts), strict=True):
         store.add_sample(run, step, prompt, answer)
     if asked:
-        rows = [to_messages(row, detect_format([row]), config.system) for row in asked]
-        places = [next(i for i, message in enumerate(row) if message["role"] == "assistant") for row in rows]
-        answers = _answers(model, tokenizer, [row[:place] for row, place in zip(rows, places, strict=True)])
-        right = sum(
-            answer.strip() == row[place]["content"].strip() for answer, row, place in zip(answers, rows, places, strict=True)
-        )
-        store.log(run, step, {"exact_match": right / len(asked)})
-        print(f"step {step} exact_match {right / len(asked):.4f} of {len(asked)} rows", flush=True)
-
-
-def _answers(model: Any, tokenizer: Any, conversations: list[list[dict[str, str]]], size: int = 16) -> list[str]:
-    """The greedy answers, a few at a time, rows of like length together."""
-    import torch
-
-    prompts = [tokenizer.apply_chat_template(talk, add_generation_prompt=True) for talk in conversations]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    found = [""] * len(prompts)
-    training = model.training
-    model.eval()
-    for begin in range(0, len(order), size):
-        own = order[begin : begin + size]
-        width = max(len(prompts[i]) for i in own)
-        pad = tokenizer.pad_token_id or 0
-        ids = torch.tensor([[pad] * (width - len(prompts[i])) + list(prompts[i]) for i in own])
-        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in own])
-        place = {"inputs": ids.to(model.device), "attention_mask": mask.to(model.device)}
-        out = model.generate(**place, max_new_tokens=64, do_sample=False)
-        for i, row in zip(own, out[:, width:], strict=True):
-            found[i] = tokenizer.decode(row, skip_special_tokens=True)
-    model.train(training)
-    return found
+        right = exact_match(model, tokenizer, asked, config.system)
+        store.log(run, step, {"exact_match": right})
+        print(f"step {step} exact_match {right:.4f} of {len(asked)} rows", flush=True)
 
 
 def main(target: str, overrides: list[str]) -> int:

@@ -20,8 +20,9 @@ class Stepping(Shared):
     _weight: float
     _batches_in_step: int
     _trained: list[torch.nn.Parameter]
+    _inputs: dict[str, Any]
 
-    def _keep_before_failure(self) -> None:
+    def _keep_before_failure(self) -> str:
         raise NotImplementedError
 
     def compute_loss(
@@ -75,31 +76,34 @@ class Stepping(Shared):
 
     def _step(self, batches: list[dict[str, Any]], weights: list[float]) -> dict[str, float]:
         """One step of the optimiser over one or more batches. Raises TrainingError for what can go wrong in it."""
-        begin, step, args = time.perf_counter(), self.state.global_step + 1, self.args
+        self._inputs = {}
+        try:
+            return self._accumulated(batches, weights)
+        except Exception as error:
+            known = as_sentence(error, f"step {self.state.global_step + 1}", self._inputs, self._base)
+            if known is not None:
+                raise known from error
+            raise
+
+    def _accumulated(self, batches: list[dict[str, Any]], weights: list[float]) -> dict[str, float]:
+        begin, args = time.perf_counter(), self.args
         count, self._batches_in_step = self._count(batches, weights), len(batches)
         loss = torch.zeros((), device=next(self.model.parameters()).device)
         tokens = sum(_tokens(inputs) for inputs in batches)
         for number, (inputs, self._weight) in enumerate(zip(batches, weights, strict=True), 1):
-            last = number == len(batches)
+            last, self._inputs = number == len(batches), inputs
             waiting = hasattr(self.model_wrapped, "no_sync") and not last
-            try:
-                with self.model_wrapped.no_sync() if waiting else contextlib.nullcontext():
-                    loss += self.training_step(self.model_wrapped, inputs, count)
-            except Exception as error:
-                if (known := as_sentence(error, step, inputs, self._base)) is not None:
-                    raise known from error
-                raise
+            with self.model_wrapped.no_sync() if waiting else contextlib.nullcontext():
+                loss += self.training_step(self.model_wrapped, inputs, count)
             if not last:
                 self.tell("on_substep_end")
         found = float(total(loss)) / world()[1]
-        if not math.isfinite(found):
-            self._keep_before_failure()
-            raise TrainingError(
-                f"The loss is {found} at step {step}: lower the learning rate, or look for broken values in the rows of that step. "
-                f"The state after step {step - 1} is kept in {args.output_dir}."
-            )
+        self._check("loss", found)
         self.scaler.unscale_(self.optimizer)  # type: ignore[arg-type]
-        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, args.max_grad_norm or math.inf))
+        length: Any = torch.nn.utils.clip_grad_norm_(self._trained, args.max_grad_norm or math.inf)
+        norm = float(length if self._sharded is None else length.full_tensor())
+        if not args.fp16:  # there it is the scaler that leaves the step out
+            self._check("gradient's norm", norm)
         self.tell("on_pre_optimizer_step")
         rate = self.optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
         before = self.scaler.get_scale()
@@ -113,6 +117,14 @@ class Stepping(Shared):
         self.state.num_input_tokens_seen += tokens
         return {"loss": found, "grad_norm": norm, "learning_rate": rate, "tokens_per_second": tokens / seconds}
 
+    def _check(self, what: str, value: float) -> None:
+        """Raises TrainingError for a value that is no number, before the weights are touched; what went before is kept."""
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {what} is {value} at step {self.state.global_step + 1}: lower the learning rate, or look for broken values in the "
+                f"rows of that step. {self._keep_before_failure()}"
+            )
+
     @property
     def _counts(self) -> bool:
         """Whether the loss is normalised by the number of targets."""
@@ -120,19 +132,20 @@ class Stepping(Shared):
         return own and self._loss_takes_count
 
     def _count(self, batches: list[dict[str, Any]], weights: list[float]) -> torch.Tensor | None:
-        """Targets in a step's batches, in all processes."""
+        """Targets in a step's batches, in all processes; 1 where chance masked none, so that the loss is 0 and no division by it."""
         if not self._counts or not all(torch.is_tensor(inputs.get("labels")) for inputs in batches):
             return None
         first, counted = int(self._shifts), zip(batches, weights, strict=True)
         targets = sum(int((inputs["labels"][..., first:] != -100).sum()) for inputs, weight in counted if weight)
         count = torch.tensor(targets, device=next(self.model.parameters()).device)
-        return total(count) if self.args.average_tokens_across_devices else count * world()[1]
+        count = total(count) if self.args.average_tokens_across_devices else count * world()[1]
+        return count.clamp(min=1)
 
     def _own_count(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Targets of one batch of an evaluation, as compute_loss takes them."""
         if not self._counts or not torch.is_tensor(labels := inputs.get("labels")):
             return {}
-        return {"num_items_in_batch": (labels[..., int(self._shifts) :] != -100).sum()}
+        return {"num_items_in_batch": (labels[..., int(self._shifts) :] != -100).sum().clamp(min=1)}
 
 
 def _tokens(inputs: dict[str, Any]) -> int:

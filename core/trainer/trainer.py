@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from core.errors import TrainingError
 from core.modeling.devices import usable_device
-from core.trainer import checkpoints, evaluation, loaders
+from core.trainer import evaluation, loaders
 from core.trainer.arguments import TrainingArguments
 from core.trainer.callbacks import CallbackHandler, TrainerControl, TrainerState, metric_name, usual_callbacks
 from core.trainer.collators import DataCollatorWithPadding, default_data_collator
@@ -28,7 +28,7 @@ from core.trainer.saving import Saving
 from core.trainer.schedules import get_scheduler
 from core.trainer.smoothing import Noise
 from core.trainer.stepping import Stepping
-from core.trainer.wrapping import wrapped
+from core.trainer.wrapping import spread, wrapped
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ class Trainer(Saving, Stepping, Judging):
         if next(model.parameters()).device.type == "cpu" and not self.args.use_cpu:
             device = usable_device(None)
             model = model.to(torch.device("cuda", local_rank()) if device.type == "cuda" else device)
+        self._sharded = None
         self.model: Any = model
         self.model_wrapped: Any = model
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -182,7 +183,7 @@ class Trainer(Saving, Stepping, Judging):
         }
         self.log(metrics)
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
-            checkpoints.load_weights(self.model, Path(state.best_model_checkpoint))
+            self._read_model(Path(state.best_model_checkpoint))
         self.tell("on_train_end")
         return TrainOutput(state.global_step, loss, metrics)
 
@@ -200,6 +201,11 @@ class Trainer(Saving, Stepping, Judging):
         self.state.compute_steps(args, plan.max_steps)
         if args.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
+        if spread(args):
+            from core.trainer import sharding
+
+            sharding.check(args)
+            self._sharded = self._sharded or sharding.Sharded(self.model)
         self.model_wrapped = wrapped(self.model, args)
         self.create_optimizer_and_scheduler(plan.max_steps)
         self.scaler = torch.amp.GradScaler(next(self.model.parameters()).device.type, enabled=args.fp16)
@@ -221,7 +227,7 @@ class Trainer(Saving, Stepping, Judging):
         self._position = (epoch, skip)
         self.callback_handler_extra["train_dataloader"] = loader
         self.tell("on_epoch_begin")
-        batches, each = iter(loader), args.gradient_accumulation_steps
+        batches, each = loaders.told(loader), args.gradient_accumulation_steps
         of = plan.batches or plan.max_steps * each
         metrics: dict[str, float] = {}
         while inputs := [(batch, weight) for _, batch, weight in zip(range(each), batches, weights, strict=False)]:

@@ -4,16 +4,18 @@ from typing import Any
 
 from torch import nn
 
-from core.errors import TrainingError
 from core.trainer.distributed import world
+
+
+def spread(args: Any) -> bool:
+    """Whether the processes share the weights out among them."""
+    return bool(args.fsdp) and world()[1] > 1
 
 
 def wrapped(model: nn.Module, args: Any) -> nn.Module:
     """The model that a step calls: itself, or with gradients averaged over the processes. Li et al. 2020 (DDP)."""
-    if world()[1] == 1:
+    if world()[1] == 1 or spread(args):
         return model
-    if args.fsdp:
-        raise TrainingError("fsdp is not there yet: leave it out, and each process holds the whole model.")
     device = next(model.parameters()).device
     return nn.parallel.DistributedDataParallel(
         model,

@@ -9,6 +9,10 @@ import pytest
 import soundfile
 from pages import tab
 
+from core.paths import assets_dir
+
+EXAMPLES = assets_dir() / "examples"
+
 
 @pytest.fixture
 def page(server: Any, chromium: Any) -> Iterator[Any]:
@@ -67,11 +71,103 @@ def test_completion_takes_another_token(page: Any) -> None:
     )
 
 
+def first_label(page: Any, id: str) -> str:
+    """The label of the longest bar."""
+    return page.locator(f"#{id}-result .rs-label").first.inner_text()
+
+
+def model_of(page: Any, id: str) -> str:
+    """What the tab chose at its start."""
+    return page.locator(f"#{id}-model input").input_value()
+
+
+def test_classify(page: Any) -> None:
+    tab(page, "Classify")
+    assert model_of(page, "classify") == "minilm-movies"
+    page.wait_for_selector("text=where a trivial method has 0.81")
+    run_example(page, "classify")
+    assert first_label(page, "classify") == "positive"
+    run_example(page, "classify", 1)
+    page.wait_for_function("() => document.querySelector('#classify-result .rs-label').textContent === 'negative'")
+    page.locator("#classify-inside").click()
+    page.wait_for_selector(".av[data-large=ready]")
+
+
+def test_entities(page: Any) -> None:
+    tab(page, "Entities")
+    assert model_of(page, "entities") == "minilm-entities"
+    run_example(page, "entities")
+    marks = {
+        mark.inner_text().replace("\n", " ").rsplit(maxsplit=1)[0]: mark.get_attribute("title").split(",")[0]
+        for mark in page.locator("#entities-result mark").all()
+    }
+    assert marks["Marie Curie"] == "PER" and marks["Warsaw"] == "LOC" and marks["University of Paris"] == "ORG"
+
+
+def test_fill_mask(page: Any) -> None:
+    """A click on a candidate takes it into the sentence."""
+    tab(page, "Fill mask")
+    assert model_of(page, "fill-mask") == "minilm-fill-mask"
+    run_example(page, "fill-mask")
+    picks = page.locator("#fill-mask-result .rs-pick")
+    assert "paris" in [pick.inner_text().lower() for pick in picks.all()]
+    picks.filter(has_text="paris").first.click()
+    page.wait_for_function("() => document.querySelector('#fill-mask-text textarea').value === 'The capital of France is paris.'")
+
+
+def test_questions(page: Any) -> None:
+    tab(page, "Questions")
+    assert model_of(page, "questions") == "minilm-questions"
+    run_example(page, "questions")
+    assert "Gustave Eiffel" in page.locator("#questions-result mark").first.inner_text()
+
+
+def test_translate(page: Any) -> None:
+    tab(page, "Translate")
+    assert model_of(page, "translate") == "marian-en-fr"
+    french = run_example(page, "translate").lower()
+    assert "je suis" in french and "heureu" in french
+
+
+def test_image_labels_of_both_starters(page: Any) -> None:
+    tab(page, "Image labels")
+    assert model_of(page, "image-labels") == "vit-digits"
+    for number, label in enumerate(("7", "3", "1")):
+        run_example(page, "image-labels", number)
+        page.wait_for_function(f"() => document.querySelector('#image-labels-result .rs-label').textContent === '{label}'")
+    page.locator("#image-labels-model input").fill("vit-textures")
+    page.keyboard.press("Enter")
+    page.locator("#image-labels-image button[aria-label='Clear'], #image-labels-image button[title='Clear']").first.click()
+    page.locator("#image-labels-image input[type=file]").set_input_files(str(EXAMPLES / "wall.png"))
+    page.wait_for_selector("#image-labels-image img")
+    page.locator("#image-labels-run").click()
+    page.wait_for_selector("#image-labels-said:has-text(' s · vit-textures')")
+    assert first_label(page, "image-labels") == "brick"
+
+
+def test_image_zero_shot(page: Any) -> None:
+    tab(page, "Image zero-shot")
+    assert model_of(page, "image-zero-shot") == "clip-textures-digits"
+    for number, label in enumerate(("brick", "grass", "the digit seven")):
+        run_example(page, "image-zero-shot", number)
+        page.wait_for_function(f"() => document.querySelector('#image-zero-shot-result .rs-label').textContent === '{label}'")
+
+
+def test_sounds(page: Any) -> None:
+    tab(page, "Sounds")
+    assert model_of(page, "sounds") == "whisper-digits"
+    run_example(page, "sounds")
+    assert first_label(page, "sounds") == "five"
+
+
 def test_speech(page: Any, whisper_tiny: Path, tmp_path: Path) -> None:
-    """Nothing and silence get a sentence and no words; spoken words stand in tests/parity/test_speech.py."""
+    """The example's words; nothing and silence get a sentence and no words."""
     tab(page, "Speech")
     page.locator("#speech-run").click()
     page.wait_for_selector("#speech-said:has-text('choose a file first')")
+    assert "disposed young man" in run_example(page, "speech")
+    page.reload()
+    tab(page, "Speech")
     file = tmp_path / "silence.wav"
     soundfile.write(file, np.zeros(16000), 16000)
     page.locator("#speech-audio input[type=file]").set_input_files(str(file))
@@ -82,7 +178,7 @@ def test_speech(page: Any, whisper_tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_task_without_a_model_says_what_to_fetch(page: Any) -> None:
-    tab(page, "Entities")
-    page.wait_for_selector("text=dslim/bert-base-NER")
-    page.locator("#entities-examples button").first.click()
-    page.wait_for_selector("#entities-said:has-text('No model is chosen')")
+    tab(page, "Summarise")
+    page.wait_for_selector("#summarise-fetch:has-text('facebook/bart-large-cnn')")
+    page.locator("#summarise-examples button").first.click()
+    page.wait_for_selector("#summarise-said:has-text('No model is chosen')")

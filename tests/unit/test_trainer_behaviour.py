@@ -197,10 +197,10 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_keeps_the_last(tmp
     trainer = make(tmp_path / "out", Full(), save_strategy="steps", save_steps=2)
     saved = trainer._write_model
 
-    def write(folder: Path) -> None:
+    def write(model: Any, folder: Path) -> None:
         if trainer.state.global_step == 4:
             raise OSError(28, "No space left on device")
-        saved(folder)
+        saved(model, folder)
 
     trainer._write_model = write  # type: ignore[method-assign]
     try:

@@ -8,10 +8,10 @@ import pytest
 from core.errors import DataError, TrainingError
 from core.trainer import metrics
 from core.trainer.collators import DataCollatorWithPadding
-from core.trainer.config import RunConfig, explain, override, read
+from core.trainer.config import explain, override, read
 from core.trainer.reading import find_splits, load_rows
 from core.trainer.sampling import shared_out
-from core.trainer.tasks import TASKS
+from core.trainer.tasks import TASKS, task_class
 
 RECIPES = Path(__file__).resolve().parents[2] / "assets" / "recipes"
 
@@ -62,7 +62,7 @@ def test_a_name_finds_its_splits(tmp_path: Path) -> None:
 
 def test_recipes_are_whole_and_can_be_overridden() -> None:
     paths = sorted(RECIPES.glob("*.yaml"))
-    assert {path.stem for path in paths} >= {"wikisql", "movies", "wikigold"}
+    assert {path.stem for path in paths} >= {"wikisql", "movies", "entities"}
     for path in paths:
         config = read(path)
         assert config.task in TASKS and config.arguments(".").output_dir == "." and not config.dataset
@@ -74,9 +74,7 @@ def test_recipes_are_whole_and_can_be_overridden() -> None:
         read(RECIPES / "movies.yaml").files()
     assert "--learning_rate" in explain() and "cosine_with_restarts" in explain()
     with pytest.raises(TrainingError, match="task 'x' is not known"):
-        from core.trainer.tasks import task_of
-
-        task_of(RunConfig("m", "d", task="x"))
+        task_class("x")
 
 
 def test_figures() -> None:
@@ -88,6 +86,9 @@ def test_figures() -> None:
     assert metrics.entities(["I-PER", "I-LOC", "B-LOC"]) == {("PER", 0, 1), ("LOC", 1, 2), ("LOC", 2, 3)}
     assert metrics.exact("The cat!", "cat") == 1 and metrics.token_f1("a big cat", "cat") == pytest.approx(2 / 3)
     assert metrics.word_error_rate(["a cat sat"], ["The cat sat down"]) == pytest.approx(2 / 4)
+    assert metrics.chrf(["le chat"], [["un chien", "le chat"]]) == 1 and metrics.chrf(["xyz"], [["le chat"]]) == 0
+    # by hand: of a, b, ab and of a, c, ac one in two letters and no pair is shared
+    assert metrics.chrf(["ab"], [["ac"]], longest=2) == pytest.approx(1 / 4)
     starts, ends = np.array([9.0, 1, 5, 0]), np.array([9.0, 6, 1, 0])
     assert metrics.best_span(starts, ends, [None, (0, 1), (2, 3), (4, 5)]) == (1, 1)
 

@@ -7,7 +7,9 @@ import gradio as gr
 from gradio.components import Component
 
 from core.errors import VitrineError
+from core.paths import assets_dir
 
+EXAMPLES = assets_dir() / "examples"
 LONGEST = 100_000  # characters a person may send; a tokenizer takes seconds beyond
 
 

@@ -4,6 +4,7 @@ import gradio as gr
 
 from app.components.results import bars, heading
 from app.components.task_page import Task
+from app.tabs.tasks.fields import EXAMPLES
 from core.errors import VitrineError
 
 
@@ -26,10 +27,10 @@ TASK = Task(
     task="image-classification",
     about="What an image shows, of the labels the model knows.",
     inputs=lambda id: [image_box(id)],
-    examples=[],
+    examples=[[EXAMPLES / f"digit-{name}.png"] for name in ("seven", "three", "one")],
     call=lambda values: ((the_image(values),), {}),
     show=lambda found, values: heading("Labels") + bars([(row["label"], row["score"]) for row in found]),
-    waiting="Choose an image.",
+    waiting="Choose an image, or click an example.",
     hub="google/vit-base-patch16-224",
     button="Classify",
     shown_options=("top_k", "function_to_apply"),

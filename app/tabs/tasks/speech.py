@@ -7,6 +7,7 @@ import gradio as gr
 
 from app.components.results import heading, words
 from app.components.task_page import Task
+from app.tabs.tasks.fields import EXAMPLES
 from core.errors import VitrineError
 
 
@@ -34,10 +35,10 @@ TASK = Task(
     task="automatic-speech-recognition",
     about="What is said in a recording, and when.",
     inputs=lambda id: [sound_box(id)],
-    examples=[],
+    examples=[[EXAMPLES / "young-man.flac"]],
     call=lambda values: ((the_sound(values),), {}),
     show=_shown,
-    waiting="Record something, or choose a file.",
+    waiting="Record something, choose a file, or click the example.",
     hub="openai/whisper-small",
     button="Transcribe",
     shown_options=("return_timestamps", "chunk_length_s", "language", "task"),

@@ -17,14 +17,16 @@ TASKS = {
     "question-answering": ("answers", "QuestionAnswering"),
     "seq2seq": ("answers", "Seq2Seq"),
     "image-classification": ("media", "ImageClassification"),
+    "image-captions": ("pairs", "ImageCaptions"),
+    "audio-classification": ("media", "AudioClassification"),
     "ctc": ("media", "CTC"),
     "speech-seq2seq": ("media", "SpeechSeq2Seq"),
 }
 
 
-def task_of(config: Any) -> Any:
-    """The task that a run's configuration names. Raises TrainingError for an unknown one."""
-    if config.task not in TASKS:
-        raise TrainingError(f"task '{config.task}' is not known; known: {', '.join(TASKS)}.")
-    module, name = TASKS[config.task]
-    return getattr(import_module(f"{__name__}.{module}"), name)(config)
+def task_class(name: str) -> Any:
+    """The class of a task. Raises TrainingError for an unknown one."""
+    if name not in TASKS:
+        raise TrainingError(f"task '{name}' is not known; known: {', '.join(TASKS)}.")
+    module, kind = TASKS[name]
+    return getattr(import_module(f"{__name__}.{module}"), kind)

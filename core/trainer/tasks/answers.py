@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import DataError
-from core.trainer.metrics import best_span, exact, token_f1
+from core.trainer.metrics import best_span, chrf, exact, token_f1
 from core.trainer.tasks.base import Rows, Task, text_of
 
 
@@ -63,7 +63,7 @@ class QuestionAnswering(Task):
 class Seq2Seq(Task):
     """A `target` text written from a `source` text; a list of targets: any of them is right, the first is learned."""
 
-    auto, peft_type, reads = "AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", ("source", "target")
+    auto, peft_type, writes, reads = "AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", True, ("source", "target")
 
     def encode(self, rows: Rows, training: bool) -> Any:
         """Sources and targets, cut to max_length."""
@@ -93,11 +93,12 @@ class Seq2Seq(Task):
         return Seq2SeqTrainer(model, args, *rest, compute_metrics=self.measure, **kwargs)
 
     def measure(self, found: Any) -> dict[str, float]:  # type: ignore[override]
-        """Exact match and token F1 of what was written."""
+        """Exact match, token F1 and chrF of what was written."""
         pad = self.processing.pad_token_id or 0
         texts = self.processing.batch_decode(np.where(found.predictions < 0, pad, found.predictions), skip_special_tokens=True)
         pairs = list(zip(texts, self.judged, strict=True))
         return {
             "exact_match": float(np.mean([max(exact(text, right) for right in targets) for text, targets in pairs])),
             "f1": float(np.mean([max(token_f1(text, right) for right in targets) for text, targets in pairs])),
+            "chrf": chrf(texts, self.judged),
         }

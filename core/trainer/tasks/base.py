@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core.errors import DataError, VitrineError, one_line
+from core.trainer.reading import Row, place_of
 
 Rows = list[dict[str, Any]]
 
@@ -22,8 +23,8 @@ class Encoded:
 
 
 class Task:
-    """A task names the kind of its model (`auto`), its processor, the adapter's task type and the columns it reads; it makes rows
-    ready, batches of them, and figures of predictions.
+    """A task names the kind of its model (`auto`), its processor, the adapter's task type, whether its model `writes` words of a
+    vocabulary, and the columns it reads; it makes rows ready, batches of them, and figures of predictions.
 
     `columns` of the configuration says under which other names a file has them.
     """
@@ -31,6 +32,7 @@ class Task:
     auto: str = ""
     processor: str = "AutoTokenizer"
     peft_type: str = "FEATURE_EXTRACTION"
+    writes: bool = False
     reads: tuple[str, ...] = ()
 
     def __init__(self, config: Any) -> None:
@@ -47,10 +49,15 @@ class Task:
                 if column not in row:
                     has = ", ".join(map(str, row)) or "none"
                     raise DataError(
-                        f"Row {number} has no column '{column}'; it has: {has}. Say which one it is with columns: {{{name}: …}}."
+                        f"{place_of(row, number)} has no column '{column}'; it has: {has}. Say which one it is with columns: {{{name}: …}}."
                     )
         own = {self.config.columns.get(name, name): name for name in self.reads}
-        return [{own.get(name, name): value for name, value in row.items()} for row in rows]
+        found: Rows = []
+        for row in rows:
+            named = Row({own.get(name, name): value for name, value in row.items()})
+            named.place = getattr(row, "place", "")
+            found.append(named)
+        return found
 
     def learn(self, rows: Rows) -> Rows:
         """See the training rows before anything else; those that are used."""
@@ -99,9 +106,9 @@ def numbered(number: int, function: Callable[[Any], Any], row: Any) -> Any:
     try:
         return function(row)
     except DataError as error:
-        raise DataError(f"Row {number}: {error}") from error
+        raise DataError(f"{place_of(row, number)}: {error}") from error
     except (VitrineError, KeyError, TypeError, ValueError, OSError) as error:
-        raise DataError(f"Row {number} cannot be used: {one_line(error)}.") from error
+        raise DataError(f"{place_of(row, number)} cannot be used: {one_line(error)}.") from error
 
 
 def text_of(row: dict[str, Any], name: str) -> str:

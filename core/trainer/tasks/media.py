@@ -1,11 +1,15 @@
-"""Classes of images, and speech written down."""
+"""Classes of images and of clips, and speech written down."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from core.errors import DataError
+from core.processing.audio import load_audio
+from core.trainer.evaluation import FILL
 from core.trainer.metrics import accuracy, word_error_rate
 from core.trainer.tasks.base import Encoded, Rows, Task, text_of
 from core.trainer.tasks.labels import Labelled, classes
@@ -52,6 +56,38 @@ class ImageClassification(Labelled):
         return {"accuracy": accuracy(found.predictions, found.label_ids)}
 
 
+class AudioClassification(Labelled):
+    """The class (`label`) of a clip (`audio`: a path from the data file's folder)."""
+
+    auto, processor, reads = "AutoModelForAudioClassification", "AutoFeatureExtractor", ("audio", "label")
+
+    def learn(self, rows: Rows) -> Rows:
+        """The classes."""
+        rows = self.renamed(rows)
+        self.labels = classes([str(row["label"]) for row in rows], self.config.labels)
+        return rows
+
+    def model_options(self) -> dict[str, Any]:
+        """The classes; a head of another number of them is made new."""
+        return {**super().model_options(), "ignore_mismatched_sizes": True}
+
+    def encode_row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What the extractor makes of the clip, and its class."""
+        samples = load_audio(str(self.config.folder / Path(row["audio"])), self.processing.sampling_rate)
+        made = self.processing(samples, sampling_rate=self.processing.sampling_rate)
+        name = self.processing.model_input_names[0]
+        return {name: np.asarray(made[name][0]), "labels": self.number(row["label"])}
+
+    def collator(self) -> Any:
+        """Spectrograms stacked; waves padded with silence."""
+        name = self.processing.model_input_names[0]
+        return lambda rows: waves(rows, name) | {"labels": torch.tensor([row["labels"] for row in rows])}
+
+    def measure(self, found: Any) -> dict[str, float]:  # type: ignore[override]
+        """Share of right classes."""
+        return {"accuracy": accuracy(found.predictions, found.label_ids)}
+
+
 class Speech(Task):
     """What is said (`text`) in a clip (`audio`: a path from the data file's folder)."""
 
@@ -65,8 +101,6 @@ class Speech(Task):
 
     def clip(self, row: dict[str, Any]) -> Any:
         """Its samples at the processor's rate, as the model takes them."""
-        from core.processing.audio import load_audio
-
         rate = self.processing.feature_extractor.sampling_rate
         samples = load_audio(str(self.config.folder / Path(row["audio"])), rate)
         return self.processing(audio=samples, sampling_rate=rate)
@@ -90,25 +124,35 @@ class CTC(Speech):
         """Clips and letters, each padded for itself."""
         return SpeechCollator(self.processing, "input_values")
 
+    def make_trainer(self, *args: Any, **kwargs: Any) -> Any:
+        """One that reads nothing out of the silence behind a clip."""
+        from core.trainer.ctc import CTCTrainer
+
+        return CTCTrainer(*args, compute_metrics=self.measure, **kwargs)
+
     def measure(self, found: Any) -> dict[str, float]:  # type: ignore[override]
-        """Word errors of the likeliest letters."""
-        logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
-        return self.errors(self.processing.batch_decode(logits.argmax(-1)))
+        """Word errors of the likeliest letters; a frame that was filled up is a blank."""
+        logits = found.predictions
+        ids = np.where(logits.max(-1) == FILL, self.processing.tokenizer.pad_token_id, logits.argmax(-1))
+        return self.errors(self.processing.batch_decode(ids))
 
 
 class SpeechSeq2Seq(Speech):
     """Whisper: the text written from the sound."""
 
-    auto, peft_type = "AutoModelForSpeechSeq2Seq", "SEQ_2_SEQ_LM"
+    auto, peft_type, writes = "AutoModelForSpeechSeq2Seq", "SEQ_2_SEQ_LM", True
 
     def encode_row(self, row: dict[str, Any]) -> dict[str, Any]:
         """input_features, and the text's ids with the tokens that begin and end it."""
         ids = self.processing.tokenizer(text_of(row, "text"))["input_ids"]
-        start = self.model.config.decoder_start_token_id
-        return {
-            "input_features": np.asarray(self.clip(row)["input_features"][0]),
-            "labels": ids[1:] if ids[:1] == [start] else ids,  # the decoder puts it there
-        }
+        if ids[:1] == [self.model.config.decoder_start_token_id]:
+            ids = ids[1:]  # the decoder puts it there
+        longest = getattr(self.model.config, "max_target_positions", len(ids))
+        if len(ids) > longest:
+            raise DataError(
+                f"its text has {len(ids)} tokens, {self.config.model} writes at most {longest}: leave it out or cut clip and text."
+            )
+        return {"input_features": np.asarray(self.clip(row)["input_features"][0]), "labels": ids}
 
     def collator(self) -> Any:
         """Clips stacked, texts padded."""
@@ -135,13 +179,17 @@ class SpeechCollator:
         self.processing, self.name = processing, name
 
     def __call__(self, rows: Rows) -> dict[str, torch.Tensor]:
-        """A batch; attention_mask where clips of different lengths were padded."""
-        clips = [torch.as_tensor(row[self.name], dtype=torch.float32) for row in rows]
-        length = max(clip.shape[-1] for clip in clips)
-        stacked = torch.stack([torch.nn.functional.pad(clip, (0, length - clip.shape[-1])) for clip in clips])
+        """A batch."""
         longest = max(len(row["labels"]) for row in rows)
         labels = torch.tensor([list(row["labels"]) + [-100] * (longest - len(row["labels"])) for row in rows])
-        batch = {self.name: stacked, "labels": labels}
-        if self.name == "input_values" and any(clip.shape[-1] < length for clip in clips):
-            batch["attention_mask"] = torch.stack([(torch.arange(length) < clip.shape[-1]).long() for clip in clips])
-        return batch
+        return waves(rows, self.name) | {"labels": labels}
+
+
+def waves(rows: Rows, name: str) -> dict[str, torch.Tensor]:
+    """Clips stacked, the shorter with silence behind; attention_mask where waves of different lengths were padded."""
+    clips = [torch.as_tensor(row[name], dtype=torch.float32) for row in rows]
+    length = max(clip.shape[-1] for clip in clips)
+    batch = {name: torch.stack([F.pad(clip, (0, length - clip.shape[-1])) for clip in clips])}
+    if name == "input_values" and any(clip.shape[-1] < length for clip in clips):
+        batch["attention_mask"] = torch.stack([(torch.arange(length) < clip.shape[-1]).long() for clip in clips])
+    return batch
