@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 
 from app.api import attention, models, runs
 from app.components import task_page
+from app.components.attention_view import script_tags
 from app.guard import LOOPBACK, Credentials, Guard
 from app.tabs import chat as chat_tab
 from app.tabs import completion as completion_tab
@@ -74,6 +75,9 @@ def theme() -> Base:
         block_label_background_fill="transparent",
         block_label_background_fill_dark="transparent",
         block_shadow="none",
+        body_text_color_subdued="#475569",
+        input_placeholder_color="#475569",
+        input_placeholder_color_dark="#94a3b8",
     )
 
 
@@ -248,6 +252,7 @@ def serve(args: Any) -> None:
         footer_links=[],
         theme=theme(),
         css_paths=[assets_dir() / "style.css"],
+        head=script_tags("page"),
         favicon_path=assets_dir() / "icon.png",
         max_file_size="200mb",
         app_kwargs={"routes": routes(workbench), "middleware": [guard]},

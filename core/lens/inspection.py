@@ -84,7 +84,9 @@ def inspect(model: PreTrainedModel, tokenizer: Any, text: str, max_tokens: int =
     if predicts:
         probabilities = out.logits[0, -1].float().softmax(-1)
         best = probabilities.topk(min(top, len(probabilities)))
-        predictions = [(readable_token(tokenizer, id), p) for id, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+        predictions = [
+            (readable_token(tokenizer, id), p) for id, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
     upper = np.triu_indices(len(ids), 1)
     return Inspection(
         tokens=readable_tokens(tokenizer, ids),
