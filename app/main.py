@@ -17,6 +17,7 @@ import gradio as gr
 from gradio.themes import Base
 from starlette.middleware import Middleware
 
+from app import conversation
 from app.api import attention, models, runs
 from app.components import task_page
 from app.components.attention_view import script_tags
@@ -119,8 +120,8 @@ def build(workbench: Workbench) -> gr.Blocks:
             with gr.Tab("Models", id="models"):
                 shelf = models_tab.build(workbench)
 
-        def look_inside(history: list[dict[str, Any]], model: str) -> tuple[Any, ...]:
-            words = "\n".join(message["content"] for message in chat.plain(history)[-2:])
+        def look_inside(talk: conversation.Talk, model: str) -> tuple[Any, ...]:
+            words = "\n".join(message["content"] for message in conversation.messages(talk)[-2:])
             if not words.strip():
                 return gr.skip(), gr.skip(), gr.skip(), "Send a message first: then its text can be looked into."
             return gr.Tabs(selected="inspect"), words, model, ""
@@ -153,11 +154,8 @@ def build(workbench: Workbench) -> gr.Blocks:
 
             return names
 
-        def restore(kept: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-            return kept or []
-
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        chat.inside.click(look_inside, [chat.chat, chat.model], [tabs, lens.text, lens.model, chat.said], **private).then(
+        chat.inside.click(look_inside, [chat.kept, chat.model], [tabs, lens.text, lens.model, chat.said], **private).then(
             lens.work, [lens.model, lens.text], lens.outputs, **private
         )
         for view in (train.view, listed.view):
@@ -183,7 +181,8 @@ def build(workbench: Workbench) -> gr.Blocks:
         # one event for all that may change what is shown, so that the newest wins: a slow look must not come after a later one
         changes = [at_train.select, *(widget.change for widget in train.seen)]
         gr.on(changes, train.show_data, train.seen, [train.about, train.strip], trigger_mode="always_last", **private)
-        page.load(restore, chat.kept, chat.chat, **private)
+        page.load(chat.known_presets, None, [chat.choice, chat.said], **private)
+        page.load(chat.display, chat.kept, [chat.chat, chat.versions], **private)
         page.load(chat.refresh, [chat.model, chat.adapter], chat.adapter, **private)
         page.load(train.newest, None, train.view, **private)
     return page
@@ -237,7 +236,7 @@ def serve(args: Any) -> None:
         os.environ.pop(name, None)
     workbench = Workbench(args.device, args.dtype)
     page = build(workbench)
-    workbench.jobs.watch()
+    workbench.watch()
     guard = Middleware(Guard, host=host, credentials=credentials, shared=args.share)
     queued = page.queue(default_concurrency_limit=4)
     settings: dict[str, Any] = dict(

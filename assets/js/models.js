@@ -41,10 +41,27 @@
       cell.append(bar, make("span", "", download.total ? `${bytes(download.done) || "0 MB"} of ${bytes(download.total)}` : "asking …"));
       return cell;
     }
+    /** What is loaded: its memory, who uses it, and a button to let go of it. */
+    function drawMemory(report) {
+      const held = Object.entries(report.residents), sum = held.reduce((all, [, one]) => all + one.bytes, 0);
+      box.querySelector(".ml-held").textContent = held.length
+        ? `${bytes(sum)} of ${bytes(report.budget)} that models may hold. The one longest unused goes when another needs its room, or after ${Math.round(report.idle_limit / 60)} minutes without use.`
+        : `Nothing: a model is loaded when it is first used. Models may hold ${bytes(report.budget)}.`;
+      const lines = held.map(([name, one]) => {
+        const line = make("li", "ml-resident"), use = one.running + one.calls, words = [bytes(one.bytes)];
+        words.push(use ? `${use} at work` : one.idle < 60 ? "not in use" : `not in use for ${Math.round(one.idle / 60)} min`);
+        if (one.waiting) words.push(`${one.waiting} in line`);
+        line.append(make("b", "", name), make("span", "", words.join(" · ")), button("Unload", name, () => ask("unload", name)));
+        return line;
+      });
+      const list = box.querySelector(".ml-residents");
+      keepFocus(list, () => list.replaceChildren(...lines));
+    }
     function draw(report) {
       const now = JSON.stringify(report);
       if (now === key) return;
       key = now;
+      drawMemory(report);
       box.querySelector(".ml-folder").textContent = report.folder;
       const models = report.models.slice();
       for (const [fetched, download] of Object.entries(report.downloads))
