@@ -147,6 +147,9 @@ class Workbench:
         """The head that does the task."""
         if (name, task) not in self._heads:
             wanted = task or self._task(name)
+            # an encoder has a head that writes by its architecture, but nobody trained it
+            if wanted == "text-generation" and self._task(name) != wanted:
+                raise VitrineError(f"{name} was not made to write text (text-generation): choose another model.")
             self._heads[name, task] = choose_kind(pipeline_class(wanted), wanted, name, read_config(_where(name)))
         return self._heads[name, task]
 
