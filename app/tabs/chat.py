@@ -275,7 +275,7 @@ def build(workbench: Any) -> SimpleNamespace:
     }
     asking: dict[str, Any] = {"fn": ask, "inputs": [box, kept, *settings], "outputs": [box, *outputs], **generating}
     answering: dict[str, Any] = {"fn": answer, "inputs": [kept, *settings], "outputs": outputs, **generating}
-    started = [
+    started: list[Any] = [
         box.submit(**asking),
         send.click(**asking),
         again.click(**{**answering, "fn": ask_again}),

@@ -95,11 +95,10 @@ def fill(page: Any) -> None:
 def test_axe_finds_no_serious_fault_on_any_tab(visit: Any, theme: str) -> None:
     page = visit(theme)
     page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text())
-    found = {f"empty {name}": page.evaluate(AXE) for name in every_tab(page)}
-    tab(page, "Chat")
+    found = {"empty Chat": page.evaluate(AXE)}
     fill(page)
-    found |= {f"filled {name}": page.evaluate(AXE) for name in every_tab(page)}
-    assert len(found) >= 30 and {name: faults for name, faults in found.items() if faults} == {}
+    found |= {name: page.evaluate(AXE) for name in every_tab(page)}
+    assert len(found) >= 18 and {name: faults for name, faults in found.items() if faults} == {}
 
 
 @pytest.mark.timeout(300)
