@@ -17,8 +17,10 @@ import gradio as gr
 from gradio.themes import Base
 from starlette.middleware import Middleware
 
+from app import conversation
 from app.api import attention, models, runs
 from app.components import task_page
+from app.components.attention_view import script_tags
 from app.guard import LOOPBACK, Credentials, Guard
 from app.tabs import chat as chat_tab
 from app.tabs import completion as completion_tab
@@ -74,6 +76,9 @@ def theme() -> Base:
         block_label_background_fill="transparent",
         block_label_background_fill_dark="transparent",
         block_shadow="none",
+        body_text_color_subdued="#475569",
+        input_placeholder_color="#475569",
+        input_placeholder_color_dark="#94a3b8",
     )
 
 
@@ -115,8 +120,8 @@ def build(workbench: Workbench) -> gr.Blocks:
             with gr.Tab("Models", id="models"):
                 shelf = models_tab.build(workbench)
 
-        def look_inside(history: list[dict[str, Any]], model: str) -> tuple[Any, ...]:
-            words = "\n".join(message["content"] for message in chat.plain(history)[-2:])
+        def look_inside(talk: conversation.Talk, model: str) -> tuple[Any, ...]:
+            words = "\n".join(message["content"] for message in conversation.messages(talk)[-2:])
             if not words.strip():
                 return gr.skip(), gr.skip(), gr.skip(), "Send a message first: then its text can be looked into."
             return gr.Tabs(selected="inspect"), words, model, ""
@@ -149,11 +154,8 @@ def build(workbench: Workbench) -> gr.Blocks:
 
             return names
 
-        def restore(kept: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-            return kept or []
-
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        chat.inside.click(look_inside, [chat.chat, chat.model], [tabs, lens.text, lens.model, chat.said], **private).then(
+        chat.inside.click(look_inside, [chat.kept, chat.model], [tabs, lens.text, lens.model, chat.said], **private).then(
             lens.work, [lens.model, lens.text], lens.outputs, **private
         )
         for view in (train.view, listed.view):
@@ -179,7 +181,8 @@ def build(workbench: Workbench) -> gr.Blocks:
         # one event for all that may change what is shown, so that the newest wins: a slow look must not come after a later one
         changes = [at_train.select, *(widget.change for widget in train.seen)]
         gr.on(changes, train.show_data, train.seen, [train.about, train.strip], trigger_mode="always_last", **private)
-        page.load(restore, chat.kept, chat.chat, **private)
+        page.load(chat.known_presets, None, [chat.choice, chat.said], **private)
+        page.load(chat.display, chat.kept, [chat.chat, chat.versions], **private)
         page.load(chat.refresh, [chat.model, chat.adapter], chat.adapter, **private)
         page.load(train.newest, None, train.view, **private)
     return page
@@ -233,7 +236,7 @@ def serve(args: Any) -> None:
         os.environ.pop(name, None)
     workbench = Workbench(args.device, args.dtype)
     page = build(workbench)
-    workbench.jobs.watch()
+    workbench.watch()
     guard = Middleware(Guard, host=host, credentials=credentials, shared=args.share)
     queued = page.queue(default_concurrency_limit=4)
     queued._queue.sleep_when_free = 0.02  # looking for work a thousand times a second, as it is made, took 8% of a core all day
@@ -249,6 +252,7 @@ def serve(args: Any) -> None:
         footer_links=[],
         theme=theme(),
         css_paths=[assets_dir() / "style.css"],
+        head=script_tags("page"),
         favicon_path=assets_dir() / "icon.png",
         max_file_size="200mb",
         app_kwargs={"routes": routes(workbench), "middleware": [guard]},

@@ -4,96 +4,34 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from pathlib import Path
-from typing import Any, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 import psutil
 
 from app.jobs import Jobs
+from app.residents import Call, Resident
 from app.shelf import Shelf, look
 from core import kernels
 from core.checkpoints.resolve import resolve
-from core.errors import AdapterError, VitrineError
-from core.generation import Engine, Finished, GenerationConfig, Request
+from core.errors import VitrineError
+from core.generation import Finished, GenerationConfig
 from core.generation.request import Event
 from core.modeling.configuration import read_config
 from core.modeling.devices import usable_device
 from core.paths import models_dir, runs_dir
-from core.pipelines import Pipeline, pipeline, pipeline_class
+from core.pipelines import pipeline, pipeline_class
 from core.pipelines.loading import choose_kind
 from core.runs import Store
 
-T = TypeVar("T")
-
-
-class Resident:
-    """A model in memory with what prepares its inputs, behind its engine: only that runs the model."""
-
-    def __init__(self, name: str, loaded: Pipeline) -> None:
-        model = loaded.model.merge_and_unload() if hasattr(loaded.model, "merge_and_unload") else loaded.model
-        self.name, self.engine = name, Engine(model, name=name)
-        self.parts = {part: getattr(loaded, part) for part in ("tokenizer", "feature_extractor", "image_processor")}
-        self.nbytes = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
-        self.used = time.monotonic()
-        self._reading = threading.Lock()
-
-    @property
-    def tokenizer(self) -> Any:
-        """None where the model reads no text."""
-        return self.parts["tokenizer"]
-
-    @property
-    def model(self) -> Any:
-        """To read settings from."""
-        return self.engine.model
-
-    @property
-    def busy(self) -> bool:
-        """Whether someone uses it now."""
-        return self.engine.busy
-
-    def run(self, work: Callable[[Any], T], adapter: str | None = None) -> T:
-        """What `work` makes of the model, alone with it, with the adapter of this folder or with none."""
-        self.used = time.monotonic()
-        return self.engine.run(work, self._adapter(adapter))
-
-    def call(self, task: str, args: tuple[Any, ...], kwargs: dict[str, Any], cancelled: Callable[[], bool]) -> Any:
-        """What the task's pipeline makes of this; None where it was cancelled."""
-
-        def work(model: Any) -> Any:
-            pipe = pipeline(task, model, **self.parts)
-            pipe.cancelled = cancelled
-            try:
-                return pipe(*args, **kwargs)
-            except StopIteration:
-                return None
-
-        return self.run(work)
-
-    def submit(self, prompt: Any, config: GenerationConfig, adapter: str | None = None) -> Request:
-        """Ask for a generation, with the adapter of this folder or with none."""
-        self.used = time.monotonic()
-        return self.engine.submit(prompt, config, adapter=self._adapter(adapter), tokenizer=self.tokenizer)
-
-    def _adapter(self, folder: str | None) -> str | None:
-        """The name of a folder's adapter, read where it is new; made of its file's time too, so that one trained anew is read anew."""
-        if folder is None:
-            return None
-        file = Path(folder) / "adapter_model.safetensors"
-        if not file.is_file():
-            raise AdapterError(f"The adapter {folder} is gone: choose another, or the base model.")
-        name = f"{Path(folder).parent.name}-{file.stat().st_mtime_ns}".replace(".", "-")
-        with self._reading:
-            if name not in self.engine.adapters:
-                self.engine.load_adapter(folder, name)
-        return name
+POOL = ThreadPoolExecutor(64, thread_name_prefix="workbench")  # threads that wait for an engine
+IDLE = 30 * 60  # seconds after which a model that nobody uses is let go
 
 
 class Workbench:
-    """The program's state. `device` and `dtype` as on the command line."""
+    """The program's state. `device` and `dtype` as on the command line; models unused for `idle` seconds are let go."""
 
-    def __init__(self, device: str = "auto", dtype: str = "auto", store: Store | None = None) -> None:
+    def __init__(self, device: str = "auto", dtype: str = "auto", store: Store | None = None, idle: float = IDLE) -> None:
         self.device, self.dtype = device, dtype
         self.store = store or Store()
         self.jobs = Jobs(self.store)
@@ -102,6 +40,8 @@ class Workbench:
         self._residents: dict[str, Resident] = {}
         self._loading: dict[str, Future[Resident]] = {}
         self._heads: dict[tuple[str, str | None], str] = {}
+        self._stages: dict[str, str] = {}  # what is done for a model that is being read
+        self.idle, self._over = idle, threading.Event()
         self._lock = threading.Lock()  # of the two above; never held while a model is read
 
     # ------------------------------------------------------------------ models
@@ -129,48 +69,74 @@ class Workbench:
                 coming = self._loading[key] = Future()
         if mine:
             try:
-                resident = self._load(key, name, task or self._task(name))
+                self._make_room(name)
+                resident = self._load(key, name, task or self._task(name), head)
                 with self._lock:
                     self._residents[key] = resident
-                self._make_room(key)
                 coming.set_result(resident)
             except BaseException as error:
                 coming.set_exception(error)
             finally:
                 with self._lock:
                     del self._loading[key]
+                    self._stages.pop(name, None)
         return coming.result()
 
-    def unload(self, name: str) -> None:
-        """Let go of a model; who still uses it is told."""
-        with self._lock:
-            resident = self._residents.pop(name, None)
-        if resident is not None:
-            resident.engine.close()
+    def opening(self, name: str | None, task: str | None = None) -> Iterator[str]:
+        """Read a model where it is not here yet, saying what is done meanwhile. Raises as `use` does."""
+        coming = POOL.submit(self.use, name, task)
+        while not wait([coming], 0.3).done:
+            yield self.stage(name)
+        coming.result()
 
-    def loaded(self) -> dict[str, int]:
-        """Models in memory and the bytes of their weights."""
-        return {name: resident.nbytes for name, resident in list(self._residents.items())}
+    def stage(self, name: str | None) -> str:
+        """What is done for a model that is not ready yet."""
+        return self._stages.get((name or "").strip(), f"Loading {name} …")
+
+    def unload(self, name: str) -> None:
+        """Let go of a model; who still uses it is told. Raises VitrineError where it is not in memory."""
+        if not self._drop(name):
+            raise VitrineError(f"{name} is not in memory.")
+
+    def unload_idle(self) -> None:
+        """Let go of models that nobody used for a while."""
+        for resident in list(self._residents.values()):
+            if resident.busy:
+                resident.used = time.monotonic()
+            elif time.monotonic() - resident.used > self.idle:
+                self._drop(resident.name)
+
+    def watch(self, seconds: float = 20) -> None:
+        """Look after trainings and idle models in the background until `close()`."""
+
+        def loop() -> None:
+            while not self._over.wait(seconds):
+                self.unload_idle()
+
+        threading.Thread(target=loop, name="idle", daemon=True).start()
+        self.jobs.watch()
 
     def residents(self) -> dict[str, dict[str, int]]:
-        """Of each model in memory its bytes, and how many generations run and wait."""
-        return {
-            name: {"bytes": resident.nbytes, "running": resident.engine.running, "waiting": resident.engine.waiting}
-            for name, resident in list(self._residents.items())
-        }
+        """Of each model in memory what it holds and who uses it."""
+        return {name: resident.report for name, resident in list(self._residents.items())}
 
     def close(self) -> None:
-        """At the end of the program: let go of the models, stop watching trainings."""
+        """At the end of the program: let go of the models, stop watching."""
+        self._over.set()
         for name in list(self._residents):
-            self.unload(name)
+            self._drop(name)
         self.jobs.close()
 
-    def _load(self, key: str, name: str, task: str) -> Resident:
+    def _load(self, key: str, name: str, task: str, head: str) -> Resident:
         device = usable_device() if self.device == "auto" else self.device
         # a file's blocks are computed with as they are where compiled steps can: exact, and the fastest
         blocks = self.dtype == "auto" and resolve(_where(name)).suffix == ".gguf" and kernels.reason_against() is None
         kept = {"quantization": "gguf", "dtype": "float32"} if blocks else {"dtype": self.dtype}
-        return Resident(key, pipeline(task, _where(name), device=device, model_kwargs=kept))
+        loaded = pipeline(task, _where(name), device=device, model_kwargs=kept)
+        if head == "CausalLM" and not kernels.is_compiled():
+            self._stages[name] = "Preparing the fast path for this processor, once; it takes some seconds …"
+            kernels.warm_up()
+        return Resident(key, loaded)
 
     def _task(self, name: str) -> str:
         """What a model is for, where nobody says: to write, or to read."""
@@ -181,16 +147,41 @@ class Workbench:
         """The head that does the task."""
         if (name, task) not in self._heads:
             wanted = task or self._task(name)
+            # an encoder has a head that writes by its architecture, but nobody trained it
+            if wanted == "text-generation" and self._task(name) != wanted:
+                raise VitrineError(f"{name} was not made to write text (text-generation): choose another model.")
             self._heads[name, task] = choose_kind(pipeline_class(wanted), wanted, name, read_config(_where(name)))
         return self._heads[name, task]
 
-    def _make_room(self, keep: str) -> None:
-        """Forget the models longest unused while they are more than the budget together."""
+    def _make_room(self, name: str) -> None:
+        """Let go of models longest unused, until there is room for this one. Raises VitrineError where there cannot be."""
+        known = self.shelf.find(name)
+        need = known.memory if known else 0
         for resident in sorted(list(self._residents.values()), key=lambda resident: resident.used):
-            if sum(self.loaded().values()) <= self.budget:
+            if self._held() + need <= self.budget:
                 return
-            if resident.name != keep and not resident.busy:
-                self.unload(resident.name)
+            if not resident.busy:
+                self._drop(resident.name)
+        if need > self.budget:
+            raise VitrineError(
+                f"{name} needs about {gigabytes(need)} of memory and this machine has {gigabytes(self.budget)} to give to models: "
+                "choose a smaller model, or a GGUF file of it with smaller numbers."
+            )
+        if self._held() + need > self.budget:
+            raise VitrineError(
+                f"{name} needs about {gigabytes(need)} of memory, and models that others use now hold {gigabytes(self._held())} of "
+                f"{gigabytes(self.budget)}: try again when they are done."
+            )
+
+    def _drop(self, name: str) -> bool:
+        with self._lock:
+            resident = self._residents.pop(name, None)
+        if resident is not None:
+            resident.engine.close()
+        return resident is not None
+
+    def _held(self) -> int:
+        return sum(resident.nbytes for resident in list(self._residents.values()))
 
     # ------------------------------------------------------------------ adapters
 
@@ -213,7 +204,7 @@ class Workbench:
         config: GenerationConfig,
     ) -> Iterator[Event]:
         """The answer as events, from the model's engine: whoever stops reading stops it."""
-        yield from self.use(model).submit(prompt, config, adapter)
+        yield from self.use(model, "text-generation").submit(prompt, config, adapter)
 
     def record(
         self, model: str, adapter: str | None, messages: list[dict[str, Any]], params: dict[str, Any], end: Finished
@@ -235,20 +226,32 @@ class Workbench:
 
     # ------------------------------------------------------------------ tasks
 
-    def call(
-        self,
-        task: str,
-        name: str | None,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> Any:
-        """What a task's pipeline makes of this with the model of this name; None where it was cancelled."""
-        return self.use(name, task).call(task, args, kwargs, cancelled)
+    def ask(self, task: str | None, name: str | None, work: Callable[[Resident, Any, Call], Any]) -> Call:
+        """Begin what `work` makes of (resident, model, call), with the model of this name and the head for a task, alone with it."""
+        call = Call(lambda: self.stage(name))
 
-    def record_call(self, task: str, name: str, values: list[Any], result: Any, seconds: float) -> None:
-        """One call into the store; values: the tab's inputs, texts only."""
-        title = next((" ".join(value.split())[:60] for value in values if isinstance(value, str)), task)
+        def begin() -> Any:
+            if call.stopped:
+                return None
+            resident = self.use(name, task)
+            return resident.call(call, lambda model: work(resident, model, call))
+
+        call.answer = POOL.submit(begin)
+        return call
+
+    def call(self, task: str, name: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """Begin what a task's pipeline makes of this."""
+
+        def work(resident: Resident, model: Any, call: Call) -> Any:
+            pipe = pipeline(task, model, **resident.parts)
+            pipe.cancelled = lambda: call.stopped
+            return pipe(*args, **kwargs)
+
+        return self.ask(task, name, work)
+
+    def record_call(self, task: str, name: str, title: str, values: list[Any], result: Any, seconds: float) -> None:
+        """One call into the store; values: the tab's inputs, texts and files only."""
+        title = " ".join(title.split())[:60] or task
         run = self.store.create_run(task, title, name, {"inputs": values}, state="running")
         self.store.log(run, 0, {"seconds": seconds})
         self.store.add_sample(run, 0, title, json.dumps(result, ensure_ascii=False, default=str)[:10_000])
@@ -267,3 +270,8 @@ def _where(name: str) -> str:
     """A folder of the models folder by its name; else the name."""
     path = models_dir() / name
     return str(path) if path.is_dir() else name
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as a person says them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"

@@ -1,8 +1,9 @@
 """What the Models tab fetches and asks for.
 
 GET  /models                       {"models": […], "downloads": {name: …}, "folder": …}, as app/shelf.py has them, and
-                                   "residents": {name: {"bytes": …, "running": …, "waiting": …}}, the models in memory
-POST /models/fetch, /models/stop   (JSON {"name": …})     {"ok": true}
+                                   "residents": {name: {"bytes", "running", "waiting", "calls", "idle"}}, the models in memory,
+                                   "budget": the bytes that models may hold together, "idle_limit": seconds
+POST /models/fetch, /models/stop, /models/unload   (JSON {"name": …})     {"ok": true}
 
 A name that is none or a thing that cannot be done: 409, {"error": sentence}.
 """
@@ -24,12 +25,13 @@ def routes(workbench: Any) -> list[Route]:
 
     async def listing(request: Request) -> Response:
         found = await run_in_threadpool(shelf.report)
-        return JSONResponse({**found, "residents": workbench.residents()}, headers={"cache-control": "no-store"})
+        held = {"residents": workbench.residents(), "budget": workbench.budget, "idle_limit": workbench.idle}
+        return JSONResponse({**found, **held}, headers={"cache-control": "no-store"})
 
     async def act(request: Request) -> Response:
-        deed = {"fetch": shelf.fetch, "stop": shelf.stop}.get(request.path_params["what"])
+        deed = {"fetch": shelf.fetch, "stop": shelf.stop, "unload": workbench.unload}.get(request.path_params["what"])
         if deed is None:
-            return JSONResponse({"error": "Models can be fetched, and a fetching stopped."}, status_code=404)
+            return JSONResponse({"error": "Models can be fetched, a fetching stopped, and a model unloaded."}, status_code=404)
         try:
             name = str(json.loads(await request.body())["name"])[:200]
         except (ValueError, KeyError, TypeError):

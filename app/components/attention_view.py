@@ -42,7 +42,7 @@ TEMPLATE = """
         </span>
       </div>
       <div class="av-stage"><canvas class="av-large" tabindex="0" role="img"
-        aria-label="Attention map. Arrow keys choose the token."></canvas></div>
+        aria-label="Attention map. Arrow keys move, Enter holds the place."></canvas></div>
       <p class="av-readout" aria-live="polite"></p>
     </div>
     <div class="av-side">
@@ -51,8 +51,8 @@ TEMPLATE = """
     </div>
     <div class="av-tokens">
       <h3>Tokens</h3>
-      <p class="av-hint">Point at a token to see where its attention goes; click to hold it.</p>
-      <div class="av-strip"></div>
+      <p class="av-hint">Point at a token, or go along with the arrow keys, to see where its attention goes; click or Enter holds it.</p>
+      <div class="av-strip" dir="auto" role="group" aria-label="The text's tokens. Arrow keys move, Enter holds one."></div>
     </div>
   </div>
 </div>

@@ -11,8 +11,8 @@ TEMPLATE = """
 <div class="cv" data-state="empty">
   <p class="rs-empty cv-empty">Nothing is written yet: give a beginning and press Continue.</p>
   <div class="cv-body">
-    <p class="cv-legend"><span>Each token by its probability</span> <canvas class="cv-scale"></canvas> <span>A click shows what else could stand there.</span></p>
-    <div class="cv-strip" role="group" aria-label="The text's tokens"></div>
+    <p class="cv-legend"><span>Each token by its probability</span> <canvas class="cv-scale"></canvas> <span>Dashed: given. A click shows what else could stand there.</span></p>
+    <div class="cv-strip" dir="auto" role="group" aria-label="The text's tokens. Arrow keys move, Enter shows the alternatives."></div>
     <div class="cv-others" aria-live="polite"></div>
   </div>
 </div>

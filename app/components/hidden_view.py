@@ -12,8 +12,9 @@ TEMPLATE = """
   <div class="hv-body">
     <div class="hv-part">
       <h3>Length of the hidden state</h3>
-      <p class="av-hint">Rows are layers, columns tokens, colours on a logarithmic scale; click a row to see its plane.</p>
-      <div><canvas class="hv-map" role="img" aria-label="Norms by layer and token"></canvas></div>
+      <p class="av-hint">Rows are layers, columns tokens, colours on a logarithmic scale; click a row, or move with the arrow keys, to see its plane.</p>
+      <div><canvas class="hv-map" tabindex="0" role="img"
+        aria-label="Norms by layer and token. Arrow keys choose the layer and the token."></canvas></div>
       <p class="hv-legend"><span class="hv-low"></span> <canvas class="hv-scale"></canvas> <span class="hv-high"></span></p>
       <p class="hv-say" aria-live="polite"></p>
     </div>
@@ -22,7 +23,8 @@ TEMPLATE = """
       <p class="av-hint">Where the tokens' hidden states differ most: dark for the first token, light for the last.</p>
       <label class="hv-slide"><span>Layer</span> <input class="hv-layer" type="range" min="0" max="1" step="1" value="0"></label>
       <p class="hv-name" aria-live="polite"></p>
-      <div><canvas class="hv-dots" role="img" aria-label="Tokens in a plane"></canvas></div>
+      <div><canvas class="hv-dots" tabindex="0" role="img"
+        aria-label="Tokens in a plane. Arrow keys choose the layer and the token."></canvas></div>
     </div>
   </div>
 </div>

@@ -14,7 +14,9 @@ LIST = """
   <form class="ml-form"><input class="ml-name" placeholder="owner/model" aria-label="A name on the hub" spellcheck="false">
     <button class="rv-button">Fetch</button></form>
   <p class="ml-said" role="alert"></p>
-  <div class="rl-scroll ml-scroll"><table><thead><tr><th>Model</th><th>Task</th><th>Architecture</th><th>Weights</th><th>On disk</th><th>Memory</th><th></th></tr></thead>
+  <div class="ml-memory"><h2>In memory</h2><p class="ml-hint ml-held"></p><ul class="ml-residents"></ul></div>
+  <h2>All models</h2>
+  <div class="rl-scroll ml-scroll"><table><thead><tr><th>Model</th><th>Task</th><th>Architecture</th><th>Weights</th><th>On disk</th><th>Memory</th><th>What to do</th></tr></thead>
     <tbody></tbody></table></div>
   <p class="rl-none ml-none" hidden></p>
 </div>

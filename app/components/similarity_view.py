@@ -14,7 +14,7 @@ TEMPLATE = """
       <div><canvas class="sv-map" tabindex="0" role="img" aria-label="Cosine similarity of all pairs. Arrow keys move."></canvas></div>
       <p class="sv-legend"><span class="sv-low"></span> <canvas class="sv-scale"></canvas> <span class="sv-high"></span></p></div>
     <div><h3>Map</h3><p class="sv-hint"></p>
-      <div><canvas class="sv-dots" role="img" aria-label="The sentences in a plane"></canvas></div></div>
+      <div><canvas class="sv-dots" tabindex="0" role="img" aria-label="The sentences in a plane. Arrow keys go from one to the next."></canvas></div></div>
     <p class="sv-say" aria-live="polite"></p>
     <div class="sv-pairs"></div>
   </div>

@@ -4,10 +4,8 @@ A task is a `Task`: its words, its input widgets, how their values become a call
 """
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +22,6 @@ from core.errors import VitrineError
 from core.pipelines import pipeline_class
 
 Values = Sequence[Any]
-POOL = ThreadPoolExecutor(16, thread_name_prefix="pipeline")
 
 
 @dataclass(frozen=True)
@@ -104,32 +101,29 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         given_inputs, set_options = list(values[: len(inputs)]), given(fields, values[len(inputs) :])
         busy = (gr.Button(interactive=False), gr.Button(visible=True))
         idle = (gr.Button(interactive=True), gr.Button(visible=False))
-        gone = threading.Event()
         try:
             args, kwargs = task.call(given_inputs)
             kwargs = {**task.fixed, **kwargs, **set_options}
-            loading = name not in workbench.loaded()
-            yield f"Loading {escape(name or '')} …" if loading else "Working …", *[gr.skip()] * 3, *busy
             begin = time.perf_counter()
-            answer = POOL.submit(workbench.call, task.task, name, args, kwargs, gone.is_set)
-            while not wait([answer], 0.5).done:  # a yield is where Gradio can end this
-                yield (gr.skip(),) * 6
-            found = answer.result()
+            call = workbench.call(task.task, name, args, kwargs)
+            yield "", *[gr.skip()] * 3, *busy
+            for words in call.waiting():  # a yield is where Gradio can end this
+                yield escape(words), *[gr.skip()] * 5
+            found = call.answer.result()
             seconds = time.perf_counter() - begin
             shown = task.show(found, given_inputs)
         except VitrineError as error:
-            yield f"**Not done.** {escape(str(error))}", *[gr.skip()] * 3, *idle
+            yield f"**Not done.** {escape(_named(str(error), given_inputs))}", *[gr.skip()] * 3, *idle
             return
         except Exception as error:
             yield f"**Not done.** {escape(f'{type(error).__name__}: {error}')}", *[gr.skip()] * 3, *idle
             raise
-        finally:
-            gone.set()
-        workbench.record_call(
-            task.task, name, [value if isinstance(value, str) else None for value in given_inputs], found, seconds
-        )
+        texts = [value if isinstance(value, str) else None for value in given_inputs]
+        title = next((_file_name(text) or text for text in texts if text), "")
+        workbench.record_call(task.task, name, title, texts, found, seconds)
         plain = json.dumps(found, indent=2, ensure_ascii=False, default=float)
-        yield f"{seconds:.2f} s · {escape(name or '')}", shown, plain, as_python(task.task, name, args, kwargs), *idle
+        said = " · ".join([f"{seconds:.2f} s", escape(name or ""), *(f"**note:** {escape(note)}" for note in call.notes)])
+        yield said, shown, plain, as_python(task.task, name, args, kwargs), *idle
 
     def before() -> Any:
         return gr.Dropdown(workbench.calls(task.task), value=None)
@@ -145,7 +139,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         "inputs": [model, *inputs, *knobs],
         "outputs": [said, result, raw, code, run, stop],
         "concurrency_id": "pipeline",
-        "concurrency_limit": 4,
+        "concurrency_limit": 32,  # the workbench has a line of its own, which says where one stands
         **private,
     }
     started: list[Any] = [run.click(**asked)]
@@ -176,13 +170,31 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
 
 def as_python(task: str, name: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """The call as a program."""
-    words = [*(repr(value) for value in args), *(f"{key}={value!r}" for key, value in kwargs.items())]
+    words = [repr(_file_name(value) or value) for value in args]
+    words += [f"{key}={_file_name(value) or value!r}" for key, value in kwargs.items()]
     return f"from core import pipeline\n\npipe = pipeline({task!r}, model={name!r})\nprint(pipe({', '.join(words)}))\n"
 
 
 def _called(value: Any) -> str:
     """What an example's button says: of a file its name, since a picture alone is nothing to those who do not see it."""
     return value.stem.replace("-", " ") if isinstance(value, Path) else str(value)
+
+
+def _file_name(value: Any) -> str | None:
+    """Of an upload the name that its owner knows; None for anything else."""
+    return (
+        Path(value).name
+        if isinstance(value, str) and len(value) < 4096 and Path(value).is_absolute() and Path(value).is_file()
+        else None
+    )
+
+
+def _named(sentence: str, values: list[Any]) -> str:
+    """The sentence with the names of uploads, not the places where this program keeps them."""
+    for value in values:
+        if name := _file_name(value):
+            sentence = sentence.replace(str(value), name)
+    return sentence
 
 
 def _facts(workbench: Any, task: Task, name: str | None) -> str:

@@ -1,85 +1,64 @@
-"""The Chat tab: a conversation with a model, or with an adapter trained on it, streamed; stop, regenerate, edit, look inside."""
+"""The Chat tab: a conversation with a model, or with an adapter trained on it, streamed; stop, go on, ask anew, branch, look inside."""
 
 import time
-import tomllib
 from collections.abc import Iterator
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
+from app import conversation as tree
+from app import presets
+from app.components.branches import branches
+from app.components.knobs import chosen, generation, knob
+from app.components.results import empty, result_view
 from app.components.said import escape
+from app.components.token_strip import token_strip
+from app.tabs.tasks.fields import the_text
 from core.errors import VitrineError
 from core.generation import Finished, GenerationConfig, Waiting
-from core.paths import assets_dir
+from core.pipelines.options import Option
+from core.tokenization.readable import readable_tokens
 
-GUESSED = "prompt_lookup_num_tokens"
-SHOWN = (
-    *("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop_strings"),
-    GUESSED,
-)
 AHEAD = 10  # tokens guessed at once where the switch is on
+GUESSED = "prompt_lookup_num_tokens"
+FIELDS = [
+    generation("max_new_tokens", 256, high=1024),
+    *map(generation, ("do_sample", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")),
+    Option("stop_strings", None, f"{GenerationConfig.knobs()['stop_strings'].metadata['help']} One a line."),
+    Option(GUESSED, False, f"{GenerationConfig.knobs()[GUESSED].metadata['help']} {AHEAD} at a time."),
+]
 BASE = ("The base model", "")
 ASKED = ["What is attention in a transformer?", "What is the capital of France?", "Write a haiku about rain."]
-SYSTEM = ""
 REDRAWN = 0.05  # seconds between two pictures of a growing answer: a browser lags behind a hundred a second
-
-
-@cache
-def presets() -> dict[str, dict[str, Any]]:
-    """Named sets of parameters from assets/presets.toml."""
-    with open(assets_dir() / "presets.toml", "rb") as file:
-        return tomllib.load(file)
-
-
-def knob(name: str, value: Any) -> Component:
-    """A widget for a generation parameter: its range and help are GenerationConfig's."""
-    field = GenerationConfig.knobs()[name]
-    meta = field.metadata
-    settings: dict[str, Any] = {"label": name, "info": meta["help"], "elem_id": f"chat-{name}"}
-    if name == GUESSED:
-        settings["label"] = f"{name} = {AHEAD}"
-        return gr.Checkbox(bool(value), **settings)
-    if isinstance(field.default, bool):
-        return gr.Checkbox(value, **settings)
-    if name == "stop_strings":
-        return gr.Textbox(value or "", lines=1, placeholder="one a line", **settings)
-    if name in ("seed", "min_p"):
-        settings["placeholder"] = "none"
-        return gr.Number(value, precision=0 if name == "seed" else None, minimum=meta["min"], maximum=meta["max"], **settings)
-    top = 1024 if name == "max_new_tokens" else meta["max"]
-    return gr.Slider(meta["min"], top, value=value, step=meta["step"], **settings)
+SHOWN_TOKENS = 4000  # of a prompt, at its end
+NOTHING = "(an empty answer)"
 
 
 def parameters(values: tuple[Any, ...]) -> dict[str, Any]:
-    """The widgets' values as generation parameters; empty ones are left out."""
-    found = dict(zip(SHOWN, values, strict=True))
-    found["stop_strings"] = [line for line in (found["stop_strings"] or "").split("\n") if line]
-    found[GUESSED] = AHEAD if found[GUESSED] else None
-    for name in ("max_new_tokens", "top_k", "seed"):
-        found[name] = None if found[name] is None else int(found[name])
-    return {name: value for name, value in found.items() if value not in (None, "", [])}
+    """The widgets' values as generation parameters; empty ones are left out. Raises ConfigError."""
+    found = chosen(FIELDS, values)
+    if lines := [line for line in str(found.pop("stop_strings", "")).split("\n") if line]:
+        found["stop_strings"] = lines
+    return found | ({GUESSED: AHEAD} if found.pop(GUESSED) else {})
 
 
-def plain(history: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """The chat widget's messages as role and text."""
-    return [{"role": message["role"], "content": _text(message["content"])} for message in history]
+def shown(talk: tree.Talk) -> list[dict[str, str]]:
+    """The conversation as the chat widget has it."""
+    return [{**message, "content": message["content"] or NOTHING} for message in tree.messages(talk)]
 
 
-def _text(content: Any) -> str:
-    if isinstance(content, list):
-        return "".join(part.get("text", "") if isinstance(part, dict) else str(part) for part in content)
-    return content if isinstance(content, str) else str(content)
+def prompt_of(talk: tree.Talk, system: str) -> list[dict[str, str]]:
+    """The messages that a model gets."""
+    first = [{"role": "system", "content": system.strip()}] if system.strip() else []
+    return [*first, *tree.messages(talk)]
 
 
 def build(workbench: Any) -> SimpleNamespace:
     """Lay out the tab and wire it."""
     names = workbench.model_names("text-generation")
     first = names[0] if names else None
-    preset = next(iter(presets()))
-    kept = gr.BrowserState([], storage_key="vitrine-chat", secret="vitrine")
+    kept = gr.BrowserState(tree.empty(), storage_key="vitrine-talk", secret="vitrine")
     with gr.Row(equal_height=False):
         with gr.Column(scale=8, min_width=320):
             chat = gr.Chatbot(
@@ -96,6 +75,7 @@ def build(workbench: Any) -> SimpleNamespace:
                 placeholder="<b>Ask something.</b><br>The model runs on this machine; nothing leaves it.",
                 examples=[{"text": text} for text in ASKED],
             )
+            versions = result_view("", elem_id="chat-versions")
             said = gr.Markdown("", elem_id="chat-said")
             with gr.Row(elem_id="chat-entry"):
                 box = gr.Textbox(
@@ -112,145 +92,262 @@ def build(workbench: Any) -> SimpleNamespace:
                 stop = gr.Button("Stop", variant="stop", scale=1, min_width=88, visible=False, elem_id="chat-stop")
             with gr.Row(elem_id="chat-tools"):
                 again = gr.Button("Regenerate", size="sm", min_width=96, elem_id="chat-again")
+                on = gr.Button("Continue", size="sm", min_width=96, elem_id="chat-on")
                 inside = gr.Button("Look inside", size="sm", min_width=96, elem_id="chat-inside")
                 clear = gr.Button("New chat", size="sm", min_width=96, elem_id="chat-clear")
+            with gr.Accordion("The prompt, as the model reads it", open=False, elem_id="chat-prompt") as prompt_box:
+                prompt = gr.HTML(empty("Send a message first."), elem_id="chat-prompt-view", padding=False)
         with gr.Column(scale=3, min_width=280):
             model = gr.Dropdown(names, value=first, label="Model", allow_custom_value=True, elem_id="chat-model")
             adapter = gr.Dropdown([BASE, *workbench.adapters(first)], value="", label="Adapter", elem_id="chat-adapter")
-            system = gr.Textbox(SYSTEM, label="System prompt", lines=2, max_lines=6, elem_id="chat-system", placeholder="none")
-            choice = gr.Radio(list(presets()), value=preset, label="Preset", elem_id="chat-preset")
+            system = gr.Textbox("", label="System prompt", lines=2, max_lines=6, elem_id="chat-system", placeholder="none")
+            bundled = presets.bundled()
+            choice = gr.Radio(list(bundled), value=next(iter(bundled)), label="Preset", elem_id="chat-preset")
             with gr.Accordion("Parameters", open=False, elem_id="chat-parameters"):
-                knobs = [knob(name, presets()[preset].get(name, GenerationConfig.knobs()[name].default)) for name in SHOWN]
+                begin = bundled[choice.value]
+                knobs = [knob(field, "chat", begin.get(field.name)) for field in FIELDS]
+                title = gr.Textbox(
+                    label="Keep these as a preset", placeholder="its name", max_lines=1, elem_id="chat-preset-name"
+                )
+                with gr.Row():
+                    save = gr.Button("Save", size="sm", min_width=80, elem_id="chat-preset-save")
+                    forget = gr.Button("Delete the preset", size="sm", min_width=80, elem_id="chat-preset-delete")
 
     def refresh(name: str | None, chosen: str) -> Any:
         found = [BASE, *workbench.adapters(name)]
         # a choice that is still there is left alone: the person may have made another meanwhile
         return gr.Dropdown(found) if chosen in [value for _, value in found] else gr.Dropdown(found, value="")
 
-    def set_preset(chosen: str) -> list[Any]:
-        values = presets()[chosen]
-        return [values.get(name, gr.skip()) for name in SHOWN]
+    def display(talk: tree.Talk | None) -> tuple[Any, ...]:
+        """chat, versions: what a conversation looks like."""
+        talk = talk or tree.empty()
+        return shown(talk), branches(talk)
 
-    def ask(text: str, history: list[dict[str, Any]]) -> tuple[Any, Any, Any]:
-        if not text.strip():
-            return gr.skip(), gr.skip(), "Write a message first."
-        return "", [*plain(history), {"role": "user", "content": text}], ""
-
-    def answer(
-        history: list[dict[str, Any]], model: str, adapter: str, system: str, *values: Any
-    ) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
-        """The answer to the last message, as it is written: chat, status, send, stop, kept."""
-        history = plain(history)
-        busy, idle = (gr.Button(visible=False), gr.Button(visible=True)), (gr.Button(visible=True), gr.Button(visible=False))
-        if not history or history[-1]["role"] != "user":
-            yield gr.skip(), gr.skip(), *idle, gr.skip()
+    def ask(text: str, talk: tree.Talk, *settings: Any) -> Iterator[tuple[Any, ...]]:
+        """A question and its answer: box, then as `answer`."""
+        try:
+            talk = tree.add(talk, "user", the_text([text], what="a message"))
+        except VitrineError as error:
+            yield gr.skip(), gr.skip(), gr.skip(), escape(str(error)), gr.skip(), gr.skip(), gr.skip()
             return
-        messages = [{"role": "system", "content": system.strip()}, *history] if system.strip() else history
-        loading = "" if model in workbench.loaded() else f"Loading {model} …"
-        yield history, loading or "Reading …", *busy, history
+        box: Any = ""
+        for seen in answer(talk, *settings):
+            yield box, *seen
+            box = gr.skip()
+
+    def ask_again(talk: tree.Talk, *settings: Any) -> Iterator[tuple[Any, ...]]:
+        """Another answer to the last question."""
+        yield from answer(tree.to_question(talk), *settings)
+
+    def answer(talk: tree.Talk, model: str, adapter: str, system: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The answer to the last question, or the last answer's going on, as it is written: chat, versions, said, send, stop, kept."""
+        busy, idle = (gr.Button(visible=False), gr.Button(visible=True)), (gr.Button(visible=True), gr.Button(visible=False))
+        skip = gr.skip()
+        end = tree.last(talk)
+        if end is None:
+            yield skip, skip, "Send a message first.", *idle, skip
+            return
+        goes_on = end["role"] == "assistant"
+        before = end["content"] if goes_on else ""
+        messages = prompt_of(talk, system)
+        yield *display(talk), "Reading …", *busy, talk
         # from here on the buttons are left alone: what is still on its way when a person stops must not take Send away again
-        text, shown = "", 0.0
+        text, drawn = before, 0.0
         try:
             settings = parameters(values)
-            config = _config(workbench.use(model).model, settings)
-            for event in workbench.chat_stream(model, adapter or None, messages, config):
+            for words in workbench.opening(model, "text-generation"):
+                yield skip, skip, escape(words), skip, skip, skip
+            resident = workbench.use(model, "text-generation")
+            config = resident.model.generation_config.updated(**settings)
+            config.validate()
+            asked = resident.tokenizer.apply_chat_template(messages, continue_final_message=True) if goes_on else messages
+            for event in workbench.chat_stream(model, adapter or None, asked, config):
                 if isinstance(event, Finished):
                     workbench.record(model, adapter or None, messages, settings, event)
-                    final = [*history, {"role": "assistant", "content": text or "(an empty answer)"}]
-                    yield final, summary(event), *idle, final
+                    cut = event.reason in ("length", "cancelled")
+                    talk = tree.lengthen(talk, text, cut) if goes_on else tree.add(talk, "assistant", text, cut)
+                    yield *display(talk), summary(event), *idle, talk
                     return
                 if isinstance(event, Waiting):
-                    yield (
-                        gr.skip(),
-                        f"In line, number {event.position}: others are being answered …",
-                        gr.skip(),
-                        gr.skip(),
-                        gr.skip(),
-                    )
+                    yield skip, skip, in_line(event), skip, skip, skip
                     continue
                 text += event.text
-                if (now := time.monotonic()) - shown > REDRAWN:
-                    status = gr.skip() if shown else ""
-                    shown = now
-                    yield [*history, {"role": "assistant", "content": text}], status, gr.skip(), gr.skip(), gr.skip()
+                if (now := time.monotonic()) - drawn > REDRAWN:
+                    status = skip if drawn else ""
+                    drawn = now
+                    grown = tree.lengthen(talk, text, True) if goes_on else tree.add(talk, "assistant", text)
+                    yield shown(grown), skip, status, skip, skip, skip
         except VitrineError as error:
-            yield history, f"**No answer.** {escape(str(error))}", *idle, history
+            yield *display(talk), f"**No answer.** {escape(str(error))}", *idle, talk
         except Exception as error:
-            yield history, f"**No answer.** {escape(f'{type(error).__name__}: {error}')}", *idle, history
+            yield *display(talk), f"**No answer.** {escape(f'{type(error).__name__}: {error}')}", *idle, talk
             raise
 
-    def stopped(history: list[dict[str, Any]]) -> tuple[Any, Any, Any, Any]:
-        return gr.Button(visible=True), gr.Button(visible=False), "Stopped.", plain(history)
+    def stopped(history: list[dict[str, Any]], talk: tree.Talk) -> tuple[Any, ...]:
+        """What was written until then stays: versions, said, send, stop, kept."""
+        written, end = plain(history), tree.last(talk)
+        if end is not None and written and written[-1]["role"] == "assistant":
+            text = written[-1]["content"]
+            talk = tree.lengthen(talk, text, True) if end["role"] == "assistant" else tree.add(talk, "assistant", text, True)
+        return branches(talk), "Stopped.", gr.Button(visible=True), gr.Button(visible=False), talk
 
-    def retry(history: list[dict[str, Any]]) -> Any:
-        history = plain(history)
-        while history and history[-1]["role"] == "assistant":
-            history.pop()
-        return history
+    def undo(talk: tree.Talk) -> tuple[Any, ...]:
+        """The last question back into the box: chat, versions, box, kept."""
+        talk = tree.to_question(talk)
+        if (question := tree.last(talk)) is None:
+            return *display(talk), gr.skip(), talk
+        talk = tree.back_to(talk, question["parent"])
+        return *display(talk), question["content"], talk
 
-    def undo(history: list[dict[str, Any]]) -> tuple[Any, Any]:
-        history = retry(history)
-        text = history.pop()["content"] if history else ""
-        return history, text
-
-    def edit(history: list[dict[str, Any]], event: gr.EditData) -> Any:
+    def edit(talk: tree.Talk, event: gr.EditData) -> tree.Talk:
         index = event.index if isinstance(event.index, int) else event.index[0]
-        return [*plain(history)[:index], {"role": "user", "content": str(event.value)}]
+        return tree.edited(talk, index, str(event.value))
+
+    def go(talk: tree.Talk, event: gr.EventData) -> tuple[Any, ...]:
+        """Another version, or back to an earlier answer: chat, versions, said, kept."""
+        kind, _, number = str(event.value).partition(" ")
+        if not number.isdecimal() or int(number) >= len(talk["nodes"]):  # a click on what is gone meanwhile
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        talk = tree.switched(talk, int(number)) if kind == "to" else tree.back_to(talk, int(number))
+        return *display(talk), "" if kind == "to" else "Write on from here: a new branch begins.", talk
+
+    def known_presets() -> tuple[Any, Any]:
+        """choice, said: the person's own too, as they are now."""
+        try:
+            return gr.Radio(list(presets.presets())), gr.skip()
+        except VitrineError as error:
+            return gr.skip(), escape(str(error))
+
+    def set_preset(name: str) -> list[Any]:
+        values = presets.presets().get(name, {})
+        return [_shown_value(values[field.name]) if field.name in values else gr.skip() for field in FIELDS]
+
+    def save_preset(name: str, *values: Any) -> tuple[Any, ...]:
+        """choice, title, said"""
+        try:
+            name = presets.save(name, chosen(FIELDS, values))
+        except VitrineError as error:
+            return gr.skip(), gr.skip(), escape(str(error))
+        return (
+            gr.Radio(list(presets.presets()), value=name),
+            "",
+            f"The preset {escape(name)} is kept in {escape(str(presets.own_path()))}.",
+        )
+
+    def delete_preset(name: str) -> tuple[Any, ...]:
+        """choice, said"""
+        try:
+            presets.delete(name)
+        except VitrineError as error:
+            return gr.skip(), escape(str(error))
+        left = list(presets.presets())
+        return gr.Radio(left, value=left[0]), f"The preset {escape(name)} is gone."
 
     def example(event: gr.SelectData) -> str:
         return str(event.value["text"] if isinstance(event.value, dict) else event.value)
 
+    def show_prompt(opened: bool, talk: tree.Talk, model: str, system: str) -> Iterator[Any]:
+        if not opened:
+            yield gr.skip()
+            return
+        try:
+            if not (messages := prompt_of(talk, system)):
+                raise VitrineError("Send a message first.")
+            for words in workbench.opening(model, "text-generation"):
+                yield empty(words)
+            tokenizer = workbench.use(model, "text-generation").tokenizer
+            asks = messages[-1]["role"] == "user"
+            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=asks)
+        except VitrineError as error:
+            yield empty(str(error))
+            return
+        special, last = set(tokenizer.all_special_ids), ids[-SHOWN_TOKENS:]
+        row = [(text, token in special) for text, token in zip(readable_tokens(tokenizer, last), last, strict=True)]
+        yield token_strip([row], (f"{len(ids)} tokens", "special"))
+
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    outputs = [chat, said, send, stop, kept]
-    asked: dict[str, Any] = {
-        "fn": answer,
-        "inputs": [chat, model, adapter, system, *knobs],
-        "outputs": outputs,
+    settings = [model, adapter, system, *knobs]
+    outputs = [chat, versions, said, send, stop, kept]
+    generating: dict[str, Any] = {
         "concurrency_id": "generate",
         "concurrency_limit": 32,  # the engine has a line of its own, which says where one stands
         **private,
     }
-    started = []
-    for trigger in (box.submit, send.click):
-        started.append(trigger(ask, [box, chat], [box, chat, said], **private).then(**asked))
-    started.append(again.click(retry, chat, chat, **private).then(**asked))
-    started.append(chat.retry(retry, chat, chat, **private).then(**asked))
-    started.append(chat.edit(edit, chat, chat, **private).then(**asked))
-    started.append(
-        chat.example_select(example, None, box, **private).then(ask, [box, chat], [box, chat, said], **private).then(**asked)
-    )
-    chat.undo(undo, chat, [chat, box], **private)
-    stop.click(stopped, chat, [send, stop, said, kept], cancels=started, **private)
-    gr.on(
-        [clear.click, chat.clear], None, None, [chat, said, kept], js="() => [[], '', []]", **private
-    )  # at once, in the browser
+    asking: dict[str, Any] = {"fn": ask, "inputs": [box, kept, *settings], "outputs": [box, *outputs], **generating}
+    answering: dict[str, Any] = {"fn": answer, "inputs": [kept, *settings], "outputs": outputs, **generating}
+    started: list[Any] = [
+        box.submit(**asking),
+        send.click(**asking),
+        again.click(**{**answering, "fn": ask_again}),
+        chat.retry(**{**answering, "fn": ask_again}),
+        on.click(**answering),
+        chat.edit(edit, kept, kept, **private).then(**answering),
+        chat.example_select(example, None, box, **private).then(**asking),
+    ]
+    chat.undo(undo, kept, [chat, versions, box, kept], **private)
+    versions.pick(go, kept, [chat, versions, said, kept], **private)  # type: ignore[attr-defined]
+    stop.click(stopped, [chat, kept], [versions, said, send, stop, kept], cancels=started, **private)
+    fresh = "() => [[], '', '', {nodes: [], leaf: null}]"  # at once, in the browser
+    gr.on([clear.click, chat.clear], None, None, [chat, versions, said, kept], js=fresh, **private)
     model.change(refresh, [model, adapter], adapter, **private)
     choice.change(set_preset, choice, knobs, **private)
+    save.click(save_preset, [title, *knobs], [choice, title, said], **private)
+    forget.click(delete_preset, choice, [choice, said], **private)
+    opened = gr.State(False)
+    prompt_box.expand(lambda: True, None, opened, **private)
+    prompt_box.collapse(lambda: False, None, opened, **private)
+    gr.on(
+        [opened.change, kept.change, model.change, system.change],
+        show_prompt,
+        [opened, kept, model, system],
+        prompt,
+        trigger_mode="always_last",
+        **private,
+    )
     return SimpleNamespace(
-        chat=chat, model=model, adapter=adapter, inside=inside, kept=kept, refresh=refresh, plain=plain, said=said
+        **{"chat": chat, "versions": versions, "model": model, "adapter": adapter, "inside": inside, "kept": kept, "said": said},
+        refresh=refresh,
+        display=display,
+        choice=choice,
+        known_presets=known_presets,
     )
 
 
-def _config(model: Any, settings: dict[str, Any]) -> GenerationConfig:
-    """The model's own ends of an answer, the person's everything else. Raises GenerationError."""
-    config = model.generation_config.updated(**settings)
-    config.validate()
-    return config
+def plain(history: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The chat widget's messages as role and text."""
+    return [{"role": message["role"], "content": _text(message["content"])} for message in history]
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, list):
+        return "".join(part.get("text", "") if isinstance(part, dict) else str(part) for part in content)
+    return content if isinstance(content, str) else str(content)
+
+
+def _shown_value(value: Any) -> Any:
+    """A preset's value as its widget has it."""
+    return "\n".join(value) if isinstance(value, list) else value
+
+
+def in_line(event: Waiting) -> str:
+    """Where someone stands who waits."""
+    return f"In line, number {event.position}: others are being answered …"
 
 
 def summary(end: Finished) -> str:
     """One line on how an answer went."""
-    why = {"length": " · cut at max_new_tokens", "stop": " · ended at a stop string", "cancelled": " · stopped"}.get(
-        end.reason, ""
-    )
-    speed = f" · {end.tokens_per_second:.1f} tokens/s" if end.tokens_per_second else ""
-    first = f" · first after {end.first_token_seconds:.1f} s"
-    read, reused = f" · {end.prompt_tokens - end.reused_tokens} tokens read", ""
+    words = [f"{len(end.token_ids)} tokens"]
+    if end.tokens_per_second:
+        words.append(f"{end.tokens_per_second:.1f} tokens/s")
+    words += [f"first after {end.first_token_seconds:.1f} s", f"{end.prompt_tokens - end.reused_tokens} tokens read"]
     if end.reused_tokens:
-        reused = f" · {end.reused_tokens} of {end.prompt_tokens} tokens reused"
-    guessed = ""
+        words.append(f"{end.reused_tokens} of {end.prompt_tokens} tokens reused")
     if end.drafted_tokens:
-        guessed = (
-            f" · {end.accepted_tokens} of {end.drafted_tokens} guesses right ({end.accepted_tokens / end.drafted_tokens:.0%})"
-        )
-    return f"{len(end.token_ids)} tokens{speed}{first}{read}{reused}{guessed}{why}"
+        right = end.accepted_tokens / end.drafted_tokens
+        words.append(f"{end.accepted_tokens} of {end.drafted_tokens} guesses right ({right:.0%})")
+    why = {
+        "length": "cut at max_new_tokens: Continue goes on",
+        "stop": "ended at a stop string",
+        "cancelled": "stopped",
+    }
+    return " · ".join([*words, *([why[end.reason]] if end.reason in why else [])])

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 
 from app.components.choices_view import choices, choices_view
-from app.components.knobs import generation, given, knob
+from app.components.knobs import chosen, generation, knob
 from app.components.said import escape
-from app.tabs.chat import REDRAWN
+from app.tabs.chat import REDRAWN, in_line
+from app.tabs.tasks.fields import the_text
 from core.errors import VitrineError
 from core.generation import Finished, Waiting
 from core.lens import likelihood
@@ -56,17 +58,18 @@ def build(workbench: Any) -> SimpleNamespace:
             (gr.Button(interactive=True), gr.Button(visible=False)),
         )
         try:
-            if not beginning.strip():
-                raise VitrineError("Write a beginning first, or click an example.")
-            settings = given(fields, values)
+            the_text([beginning], what="a beginning")
+            settings = chosen(fields, values)
             yield gr.skip(), "Reading …", gr.skip(), gr.skip(), *busy
-            resident = workbench.use(name)
+            for words in workbench.opening(name, "text-generation"):
+                yield gr.skip(), escape(words), *[gr.skip()] * 4
+            resident = workbench.use(name, "text-generation")
             config = resident.model.generation_config.updated(**{"max_new_tokens": STARTS["max_new_tokens"], **settings})
             config.validate()
             whole, shown = beginning, 0.0
             for event in workbench.chat_stream(name, None, beginning, config):
                 if isinstance(event, Waiting):
-                    yield gr.skip(), f"In line: place {event.position}.", *[gr.skip()] * 4
+                    yield gr.skip(), in_line(event), *[gr.skip()] * 4
                     continue
                 if not isinstance(event, Finished):
                     whole += event.text
@@ -76,7 +79,7 @@ def build(workbench: Any) -> SimpleNamespace:
                     continue
                 prompt = resident.tokenizer(beginning)["input_ids"]
                 row = [*prompt, *event.token_ids]
-                found = resident.run(lambda model: likelihood(model, resident.tokenizer, row))  # noqa: B023
+                found = resident.run(partial(likelihood, tokenizer=resident.tokenizer, ids=row))
                 workbench.record(name, None, [{"role": "user", "content": beginning}], settings, event)
                 speed = f" · {event.tokens_per_second:.1f} tokens/s" if event.tokens_per_second else ""
                 yield whole, f"{len(event.token_ids)} tokens{speed}", choices(found, len(prompt)), row, *idle
@@ -88,7 +91,7 @@ def build(workbench: Any) -> SimpleNamespace:
 
     def take(name: str | None, row: list[int], event: gr.EventData) -> Any:
         """The text up to a token, with another in its place."""
-        tokenizer = workbench.use(name).tokenizer
+        tokenizer = workbench.use(name, "text-generation").tokenizer
         return tokenizer.decode([*row[: int(event.index)], int(event.id)], skip_special_tokens=True)
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -10,6 +10,7 @@ from app.api.attention import handle
 from app.components.attention_view import attention_view
 from app.components.hidden_view import hidden_view
 from app.components.said import escape
+from app.tabs.tasks.fields import bounded
 from core.errors import VitrineError
 from core.lens import inspect
 
@@ -21,15 +22,6 @@ TASKS = ("text-generation", "feature-extraction")
 def model_names(workbench: Any) -> list[str]:
     """Every model that the workbench offers, those that write text first."""
     return list(dict.fromkeys(name for task in TASKS for name in workbench.model_names(task)))
-
-
-def look(workbench: Any, name: str | None, text: str) -> dict[str, Any]:
-    """The handle of a new inspection. Raises VitrineError for a text or a model that cannot be used."""
-    if not name:
-        raise VitrineError("No model is chosen: pick one in the list.")
-    resident = workbench.use(name)
-    seen = resident.run(lambda model: inspect(model, resident.tokenizer, text, max_tokens=LONGEST))
-    return handle(seen, name)
 
 
 def build(workbench: Any) -> SimpleNamespace:
@@ -47,7 +39,13 @@ def build(workbench: Any) -> SimpleNamespace:
     def work(name: str | None, words: str) -> Iterator[tuple[Any, ...]]:
         yield gr.Markdown("Reading the text …", visible=True), gr.skip(), gr.skip(), gr.Button(interactive=False)
         try:
-            value = look(workbench, name, words)
+            text = bounded(words)
+            call = workbench.ask(
+                None, name, lambda resident, model, _: inspect(model, resident.tokenizer, text, max_tokens=LONGEST)
+            )
+            for said in call.waiting():
+                yield gr.Markdown(escape(said), visible=True), gr.skip(), gr.skip(), gr.skip()
+            value = handle(call.answer.result(), name or "")
         except VitrineError as error:
             yield gr.Markdown(f"**Not done.** {escape(str(error))}", visible=True), None, None, gr.Button(interactive=True)
             return
@@ -72,7 +70,7 @@ def build(workbench: Any) -> SimpleNamespace:
         "inputs": [model, text],
         "outputs": outputs,
         "show_progress": "hidden",
-        "concurrency_limit": 1,
+        "concurrency_limit": 32,
         "api_visibility": "private",
     }
     run.click(**event)

@@ -145,9 +145,9 @@ def build(workbench: Any) -> SimpleNamespace:
             start = gr.Button("Start training", variant="primary", elem_id="train-start")
             said = gr.Markdown("", elem_id="train-said", visible=False)
         with gr.Column(scale=7, min_width=320):
-            gr.Markdown("### The run")
+            gr.Markdown("## The run")
             view = run_view(elem_id="train-run")
-            gr.Markdown("### What is learned")
+            gr.Markdown("## What is learned")
             about = gr.Markdown("", elem_id="train-about")
             strip = gr.HTML("", elem_id="train-strip", padding=False)
 

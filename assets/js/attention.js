@@ -343,11 +343,16 @@
       pinned = !pinned;
       point(at);
     });
+    // Up and down go from row to row, left and right from column to column; of the lines all four go from token to token.
     large.addEventListener("keydown", (event) => {
-      const move = { ArrowUp: -1, ArrowDown: 1, ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (!move || !shown) return;
+      const move = { ArrowUp: -1, ArrowDown: 1, ArrowLeft: -1, ArrowRight: 1, Enter: 0, " ": 0 }[event.key];
+      if (move === undefined || !shown) return;
       event.preventDefault();
-      look(query + move, -1);
+      if (!move) pinned = !pinned;
+      const along = event.key.endsWith(by === "query" ? "Up" : "Left") || event.key.endsWith(by === "query" ? "Down" : "Right");
+      const other = Math.max(0, Math.min(shown.n - 1, (key < 0 ? query : key) + move));
+      if (!move || along || as === "lines") look(query + move, as === "lines" ? -1 : key);
+      else look(query, other);
     });
 
     // ------------------------------------------------------------------ one token
@@ -360,12 +365,12 @@
       info.tokens.forEach((token, i) => {
         const chip = C.make("button", "av-token");
         chip.type = "button";
-        chip.tabIndex = i ? -1 : 0;
         chip.dataset.index = i;
         chip.append(C.make("span", "", token), C.make("small", ""));
         strip.append(chip);
       });
-      }
+      C.rove(strip);
+    }
 
     function fillNext() {
       const list = find("av-nextlist");
@@ -409,7 +414,7 @@
       const [q, k] = by === "query" ? [query, other] : [other, query];
       const p = C.value(shown.bytes[q * shown.n + k]);
       readout.textContent = `“${info.tokens[q]}” (${q}) → “${info.tokens[k]}” (${k}): ` +
-        (info.causal && k > q ? "comes later, not seen" : `${(100 * p).toFixed(2)} %`) + (pinned ? " · pinned, click the map to let go" : "");
+        (info.causal && k > q ? "comes later, not seen" : `${(100 * p).toFixed(2)} %`) + (pinned ? " · held: click the map, or press Enter there, to let go" : "");
     }
 
     const chipOf = (event) => event.target.closest && event.target.closest(".av-token");
@@ -427,16 +432,6 @@
     strip.addEventListener("focusin", (event) => {
       const chip = chipOf(event);
       if (chip && shown && !pinned) look(+chip.dataset.index, -1);
-    });
-    strip.addEventListener("keydown", (event) => {
-      const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key], chip = chipOf(event);
-      if (!move || !chip) return;
-      const to = strip.children[+chip.dataset.index + move];
-      if (!to) return;
-      event.preventDefault();
-      chip.tabIndex = -1;
-      to.tabIndex = 0;
-      to.focus();
     });
 
     // ------------------------------------------------------------------ choices

@@ -16,10 +16,10 @@
 
   /** css colour of a byte 0..255. */
   const colour = (byte) => `rgb(${SCALE[byte * 3]},${SCALE[byte * 3 + 1]},${SCALE[byte * 3 + 2]})`;
-  /** Black or white, whichever reads on that colour. */
+  /** Black or white, whichever has the greater contrast on that colour (WCAG 2.2: relative luminance); 4.5 at the least. */
   const ink = (byte) => {
-    const [r, g, b] = [0, 1, 2].map((c) => SCALE[byte * 3 + c]);
-    return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#111" : "#fff";
+    const [r, g, b] = [0, 1, 2].map((c) => SCALE[byte * 3 + c] / 255).map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
   };
   /** The probability behind a byte: the server sends round(255 sqrt p). */
   const value = (byte) => (byte / 255) ** 2;
@@ -73,12 +73,13 @@
     };
   }
 
+  const SIGNS = new Intl.Segmenter(undefined, { granularity: "grapheme" });
   /** The text, shortened with an ellipsis to a width. */
   function fit(context, text, width) {
     if (context.measureText(text).width <= width) return text;
-    let end = text.length;
-    while (end > 1 && context.measureText(text.slice(0, end) + "…").width > width) end--;
-    return text.slice(0, end) + "…";
+    const signs = [...SIGNS.segment(text)].map((part) => part.segment);
+    while (signs.length > 1 && context.measureText(signs.join("") + "…").width > width) signs.pop();
+    return signs.join("") + "…";
   }
 
   /** Bytes of one of our routes; an Error with the server's sentence where it refuses. */
@@ -104,6 +105,32 @@
     new MutationObserver(later).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   }
 
+  /** One stop of the Tab key for a row of buttons, arrow keys between them, in the text's own direction. */
+  function rove(strip) {
+    [...strip.children].forEach((child, i) => { child.tabIndex = i ? -1 : 0; });
+    if (strip.dataset.roves) return;
+    strip.dataset.roves = "yes";
+    strip.addEventListener("keydown", (event) => {
+      const step = getComputedStyle(strip).direction === "rtl" ? -1 : 1, all = strip.children, last = all.length - 1;
+      const here = [...all].indexOf(document.activeElement);
+      const to = { Home: 0, End: last, ArrowLeft: here - step, ArrowRight: here + step }[event.key];
+      if (here < 0 || to === undefined) return;
+      event.preventDefault();
+      all[Math.max(0, Math.min(last, to))].focus();
+    });
+    strip.addEventListener("focusin", (event) => {
+      for (const child of strip.children) child.tabIndex = child === event.target ? 0 : -1;
+    });
+  }
+
+  /** Draw a part of the page anew and give the keyboard back its place: the element of the same data-key. */
+  function keepFocus(box, draw) {
+    const held = box.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+    draw();
+    if (held === undefined || box.contains(document.activeElement)) return;
+    [...box.querySelectorAll("[data-key]")].find((element) => element.dataset.key === held)?.focus();
+  }
+
   /** An element with a class and a text. */
   function make(tag, name, text) {
     const element = document.createElement(tag);
@@ -112,5 +139,5 @@
     return element;
   }
 
-  window.VitrineCanvas = { colour, ink, value, percent, picture, prepare, theme, fit, bytes, onChange, make };
+  window.VitrineCanvas = { colour, ink, value, percent, picture, prepare, theme, fit, bytes, onChange, rove, keepFocus, make };
 })();

@@ -17,6 +17,7 @@
       others.replaceChildren();
       if (!data) return;
       strip.replaceChildren(...data.tokens.map(token));
+      C.rove(strip);
       const g = C.prepare(scale, 96, 12);
       for (let x = 0; x < 96; x++) { g.fillStyle = C.colour(Math.round((255 * x) / 95)); g.fillRect(x, 0, 1, 12); }
       const hard = data.tokens.map((t, i) => [t.p ?? 1, i]).filter(([, i]) => i >= data.prompt);

@@ -164,6 +164,19 @@
       if (best !== token) { token = best; later(); }
     });
 
+    function byKey(event) {
+      const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+      if (!move || !norms) return;
+      event.preventDefault();
+      const clamp = (x, last) => Math.max(0, Math.min(last, x));
+      layer = clamp(layer + move[0], info.layers);
+      token = clamp(token + move[1], info.tokens.length - 1);
+      slider.value = layer;
+      later();
+    }
+    map.addEventListener("keydown", byKey);
+    dots.addEventListener("keydown", byKey);
+
     C.onChange(view, draw);
     watch("value", () => load(props.value));
     load(props.value);

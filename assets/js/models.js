@@ -13,14 +13,16 @@
   }
 
   function mount(root, { trigger }) {
-    const make = window.VitrineCanvas.make;
+    const { make, keepFocus } = window.VitrineCanvas;
     const box = root.querySelector(".ml"), table = box.querySelector("tbody"), said = box.querySelector(".ml-said"), none = box.querySelector(".ml-none");
     const form = box.querySelector(".ml-form"), name = box.querySelector(".ml-name");
     let key = "";
 
-    function button(text, act) {
+    function button(text, model, act) {
       const made = make("button", "rv-button", text);
       made.type = "button";
+      made.dataset.key = `${text} ${model}`;
+      made.setAttribute("aria-label", `${text}: ${model}`);
       made.addEventListener("click", act);
       return made;
     }
@@ -39,15 +41,32 @@
       cell.append(bar, make("span", "", download.total ? `${bytes(download.done) || "0 MB"} of ${bytes(download.total)}` : "asking …"));
       return cell;
     }
+    /** What is loaded: its memory, who uses it, and a button to let go of it. */
+    function drawMemory(report) {
+      const held = Object.entries(report.residents), sum = held.reduce((all, [, one]) => all + one.bytes, 0);
+      box.querySelector(".ml-held").textContent = held.length
+        ? `${bytes(sum)} of ${bytes(report.budget)} that models may hold. The one longest unused goes when another needs its room, or after ${Math.round(report.idle_limit / 60)} minutes without use.`
+        : `Nothing: a model is loaded when it is first used. Models may hold ${bytes(report.budget)}.`;
+      const lines = held.map(([name, one]) => {
+        const line = make("li", "ml-resident"), use = one.running + one.calls, words = [bytes(one.bytes)];
+        words.push(use ? `${use} at work` : one.idle < 60 ? "not in use" : `not in use for ${Math.round(one.idle / 60)} min`);
+        if (one.waiting) words.push(`${one.waiting} in line`);
+        line.append(make("b", "", name), make("span", "", words.join(" · ")), button("Unload", name, () => ask("unload", name)));
+        return line;
+      });
+      const list = box.querySelector(".ml-residents");
+      keepFocus(list, () => list.replaceChildren(...lines));
+    }
     function draw(report) {
       const now = JSON.stringify(report);
       if (now === key) return;
       key = now;
+      drawMemory(report);
       box.querySelector(".ml-folder").textContent = report.folder;
       const models = report.models.slice();
       for (const [fetched, download] of Object.entries(report.downloads))
         if (!models.some((model) => model.name === fetched) && download.state !== "done") models.push({ name: fetched, source: "hub", here: false, task: "", architecture: "" });
-      table.replaceChildren();
+      const rows = [];
       for (const model of models) {
         const row = make("tr", "ml-row"), download = report.downloads[model.name];
         row.dataset.name = model.name;
@@ -56,16 +75,17 @@
         const facts = [model.task, model.architecture, count(model.parameters), bytes(model.size)].filter(Boolean).join(" · ");
         title.append(make("b", "", model.name), make("small", "", [model.source === "hub" && !model.here ? "hub" : SOURCES[model.source], model.licence].filter(Boolean).join(" · ")), make("small", "ml-narrow", facts));
         const last = make("td", "ml-act");
-        if (download && download.state === "running") last.append(progress(download), button("Stop", () => ask("stop", model.name)));
+        if (download && download.state === "running") last.append(progress(download), button("Stop", model.name, () => ask("stop", model.name)));
         else if (!model.here) {
           if (download && download.error) title.append(make("small", "ml-problem", download.error));
-          last.append(button(download && download.state === "stopped" ? "Go on" : download ? "Try again" : "Fetch", () => ask("fetch", model.name)));
+          last.append(button(download && download.state === "stopped" ? "Go on" : download ? "Try again" : "Fetch", model.name, () => ask("fetch", model.name)));
         } else if (model.problem) title.append(make("small", "ml-problem", model.problem));
-        else if (model.task === "text-generation") last.append(button("Chat with it", () => trigger("chat", { id: model.name })));
+        else if (model.task === "text-generation") last.append(button("Chat with it", model.name, () => trigger("chat", { id: model.name })));
         row.append(title, make("td", "", model.task), make("td", "", model.architecture), make("td", "rl-number", count(model.parameters)),
           make("td", "rl-number", bytes(model.size)), make("td", "rl-number", bytes(model.memory)), last);
-        table.append(row);
+        rows.push(row);
       }
+      keepFocus(table, () => table.replaceChildren(...rows));
       none.hidden = models.length > 0;
       none.textContent = "No models yet: fetch one.";
       box.dataset.state = "ready";

@@ -35,6 +35,7 @@
     error.setAttribute("role", "alert");
     badge.setAttribute("aria-live", "polite");
     canvas.setAttribute("role", "img");
+    canvas.tabIndex = 0;
     pick.setAttribute("aria-label", "What to draw");
     bar.append(fill);
     stage.append(canvas);
@@ -48,6 +49,7 @@
     function button(text, work, primary) {
       const element = make("button", primary ? "rv-button rv-primary" : "rv-button", text);
       element.type = "button";
+      element.dataset.key = text;
       element.addEventListener("click", async () => {
         element.disabled = true;
         try { await work(); } catch (problem) { say(problem.message); }
@@ -104,12 +106,13 @@
       title.textContent = run.name;
       badge.textContent = run.state;
       badge.dataset.state = run.state;
-      buttons.replaceChildren();
+      const offered = [];
       if (run.kind === "training") {
-        if (going) buttons.append(button("Stop and save", ask("stop")));
-        else if (run.state !== "finished") buttons.append(button("Resume", ask("resume"), true));
-        if (data.adapter && onChat) buttons.append(button("Chat with it", () => onChat(id), true));
+        if (going) offered.push(button("Stop and save", ask("stop")));
+        else if (run.state !== "finished") offered.push(button("Resume", ask("resume"), true));
+        if (data.adapter && onChat) offered.push(button("Chat with it", () => onChat(id), true));
       }
+      C.keepFocus(buttons, () => buttons.replaceChildren(...offered));
       const loss = series.loss || [], total = (series.max_steps || []).at(-1)?.value || 0, done = loss.at(-1)?.step || 0, words = [];
       bar.hidden = run.kind !== "training";
       fill.style.width = total ? `${Math.min(100, (100 * done) / total)}%` : "0";
@@ -222,7 +225,7 @@
       }
       const p = points[at >= 0 && at < points.length ? at : points.length - 1];
       read.textContent = `step ${p.step}: ${short(p.value)}` + (points.length > 8 ? " · thin: measured, thick: smoothed" : "");
-      canvas.setAttribute("aria-label", `${KEY[pick.value] || pick.value} from ${short(points[0].value)} at step ${first} to ${short(points.at(-1).value)} at step ${last}`);
+      canvas.setAttribute("aria-label", `${KEY[pick.value] || pick.value} from ${short(points[0].value)} at step ${first} to ${short(points.at(-1).value)} at step ${last}. Arrow keys read it.`);
     }
 
     function draw() {
@@ -237,6 +240,16 @@
       chart();
     });
     canvas.addEventListener("mouseleave", () => { at = -1; chart(); });
+    canvas.addEventListener("keydown", (event) => {
+      const last = plot ? plot.points.length - 1 : -1, here = at < 0 ? last : at;
+      const to = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: last }[event.key];
+      if (last < 0 || to === undefined) return;
+      event.preventDefault();
+      at = Math.max(0, Math.min(last, to));
+      read.setAttribute("aria-live", "polite"); // said while the keys read it, not at each step of a training
+      chart();
+    });
+    canvas.addEventListener("blur", () => read.removeAttribute("aria-live"));
     pick.addEventListener("change", () => { at = -1; chart(); });
     C.onChange(root, draw);
     show(null);
@@ -265,11 +278,12 @@
       const now = JSON.stringify([shown, chosen]);
       if (now === key) return;
       key = now;
-      table.replaceChildren();
+      const rows = [];
       for (const run of shown) {
         const row = make("tr", run.id === chosen ? "rl-row rl-chosen" : "rl-row");
         row.tabIndex = 0;
-        row.dataset.id = run.id;
+        row.dataset.id = row.dataset.key = run.id;
+        if (run.id === chosen) row.setAttribute("aria-current", "true");
         const state = make("td");
         const badge = make("span", "rv-state", run.state);
         badge.dataset.state = run.state;
@@ -278,9 +292,10 @@
         row.append(make("td", "rl-name", run.name), state, make("td", "rl-model", run.model), make("td", "rl-number", number), make("td", "rl-when", when(run.created)));
         const choose = () => { chosen = run.id; panel.show(run.id); draw(); };
         row.addEventListener("click", choose);
-        row.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(); });
-        table.append(row);
+        row.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } });
+        rows.push(row);
       }
+      C.keepFocus(table, () => table.replaceChildren(...rows));
       none.hidden = shown.length > 0;
       none.textContent = runs.length ? "No run fits the filter." : "No runs yet: chat with a model or start a training, and it is listed here.";
       tools.hidden = !runs.some((run) => run.id === chosen);

@@ -105,6 +105,14 @@
       at = at ? [(at[0] + move[0] + n) % n, (at[1] + move[1] + n) % n] : [0, 0];
       draw();
     });
+    dots.addEventListener("keydown", (event) => {
+      const move = { ArrowUp: -1, ArrowDown: 1, ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!move || !data) return;
+      event.preventDefault();
+      const n = data.texts.length, i = at ? (at[1] + move + n) % n : 0;
+      at = [i, i];
+      draw();
+    });
     dots.addEventListener("mousemove", (event) => {
       if (!data) return;
       const box = dots.getBoundingClientRect(), i = places.findIndex(([x, y]) => Math.hypot(x - event.clientX + box.left, y - event.clientY + box.top) < 12);

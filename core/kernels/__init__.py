@@ -8,7 +8,7 @@ and why; `off()`, or VITRINE_KERNELS=0, turns compiled steps off; `warm_up` comp
 operations), step.py (threads going through it), products.py and attention.py (the arithmetic), vec.py (vectors).
 """
 
-from core.kernels.machine import reason_against
+from core.kernels.machine import is_compiled, reason_against
 from core.kernels.service import describe, off, quiet, step_for, warm_up
 
-__all__ = ["describe", "off", "quiet", "reason_against", "step_for", "warm_up"]
+__all__ = ["describe", "is_compiled", "off", "quiet", "reason_against", "step_for", "warm_up"]

@@ -86,6 +86,11 @@ def _dispatcher() -> Any:
         config.CACHE_DIR = before
 
 
+def is_compiled() -> bool:
+    """Whether there is nothing to wait for: a step was compiled on this machine before, or none can run here."""
+    return reason_against() is not None or any(cache_dir().glob("*.nbi"))
+
+
 @cache
 def compiled(tile: int) -> Any:
     """The step for tiles of so many rows: run(gate, leads, wanted, ops, batch, rows, scratch, scratch_size)."""
@@ -107,7 +112,7 @@ def compiled(tile: int) -> Any:
     )
     with _making:
         if signature not in function.overloads:
-            known = any(cache_dir().glob("*.nbi"))
+            known = is_compiled()
             if not known:
                 logger.info("Compiling the decode step for this processor, once; it takes some seconds.")
             began = time.perf_counter()

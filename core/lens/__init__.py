@@ -2,9 +2,10 @@
 
 from core.lens.attention import dequantise, pool, quantise
 from core.lens.embedding import flat, similarity
-from core.lens.hidden import plane, readable_tokens
+from core.lens.hidden import plane
 from core.lens.inspection import Inspection, inspect
 from core.lens.likelihood import Choice, likelihood
+from core.tokenization.readable import readable_tokens
 
 __all__ = [
     "Choice",

@@ -1,12 +1,6 @@
-"""Hidden states as pictures: the plane in which tokens differ most, layer by layer; tokens as readable strings."""
-
-import unicodedata
-from functools import cache
-from typing import Any
+"""Hidden states as pictures: the plane in which tokens differ most, layer by layer."""
 
 import numpy as np
-
-SHOWN = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
 
 
 def plane(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -39,36 +33,3 @@ def plane(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             flat *= np.where(flat[np.abs(flat).argmax(0), [0, 1]] < 0, -1, 1)
         points[layer] = flat / max(np.abs(flat).max(), 1e-12)
     return points, share
-
-
-@cache
-def _byte_of() -> dict[str, int]:
-    """The characters that byte-level BPE writes for bytes. Radford et al. 2019."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(rest)}
-
-
-def readable_tokens(tokenizer: Any, ids: list[int]) -> list[str]:
-    """Each token as a person can read it: spaces as ·, line ends as ↵, parts of characters as bytes ⟨E2 82⟩, special tokens
-    as they are written."""
-    special = set(tokenizer.all_special_ids)
-    return [_readable(tokenizer, i, i in special) for i in ids]
-
-
-def _readable(tokenizer: Any, token_id: int, special: bool) -> str:
-    token = tokenizer.convert_ids_to_tokens(token_id) or f"#{token_id}"
-    if special:
-        return token
-    if token.startswith("<0x") and token.endswith(">"):
-        return f"⟨{token[3:-1]}⟩"
-    text = token.replace("▁", " ") if "▁" in token else tokenizer.decode([token_id])
-    if "\ufffd" in text and all(c in _byte_of() for c in token):
-        return "⟨" + " ".join(f"{_byte_of()[c]:02X}" for c in token) + "⟩"
-    return "".join(_visible(c) for c in text) or token
-
-
-def _visible(c: str) -> str:
-    if c in SHOWN:
-        return SHOWN[c]
-    return f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp", "Co", "Cn") else c

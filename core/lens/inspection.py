@@ -8,8 +8,9 @@ import torch
 
 from core.errors import DataError
 from core.lens.attention import PatternRecorder
-from core.lens.hidden import plane, readable_tokens
+from core.lens.hidden import plane
 from core.modeling.model import PreTrainedModel
+from core.tokenization.readable import readable_token, readable_tokens
 
 
 @dataclass
@@ -83,7 +84,9 @@ def inspect(model: PreTrainedModel, tokenizer: Any, text: str, max_tokens: int =
     if predicts:
         probabilities = out.logits[0, -1].float().softmax(-1)
         best = probabilities.topk(min(top, len(probabilities)))
-        predictions = list(zip(readable_tokens(tokenizer, best.indices.tolist()), best.values.tolist(), strict=True))
+        predictions = [
+            (readable_token(tokenizer, id), p) for id, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
     upper = np.triu_indices(len(ids), 1)
     return Inspection(
         tokens=readable_tokens(tokenizer, ids),

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from core.errors import DataError
-from core.lens.hidden import readable_tokens
 from core.modeling.model import PreTrainedModel
+from core.tokenization.readable import readable_token, readable_tokens
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def likelihood(model: PreTrainedModel, tokenizer: Any, ids: list[int], top: int 
                 shown[at + 1],
                 probability,
                 ranks[at],
-                list(zip(instead, readable_tokens(tokenizer, instead), best.values[at].tolist(), strict=True)),
+                [(id, readable_token(tokenizer, id), p) for id, p in zip(instead, best.values[at].tolist(), strict=True)],
             )
         )
     return found

@@ -18,6 +18,7 @@ from core.pipelines.options import Option
 from core.pipelines.pieces import Piece, Progress, Result, Stopped, is_stream
 
 logger = logging.getLogger(__name__)
+READ = {"pixel_values": "images", "input_values": "sound", "input_features": "sound"}  # by the name of a model's main input
 WINDOW = 16  # batches' worth of inputs that are prepared and sorted at a time
 
 
@@ -63,6 +64,10 @@ class Pipeline:
         architecture = ARCHITECTURES.get(getattr(getattr(model, "config", None), "model_type", ""))
         if architecture is None:  # an architecture of the caller's own
             return
+        if self.parts == ("tokenizer",) and (reads := READ.get(getattr(model, "main_input_name", ""))):
+            raise ConfigError(
+                f"A {type(model).__name__} reads {reads}, not texts, and cannot do {self.asked}: use another model."
+            )
         fitting = [architecture.class_name(kind) for kind in self.kinds if kind == "Model" or kind in architecture.heads]
         if not any(base.__name__ in fitting for base in type(model).__mro__):
             wanted = f"load it as {' or '.join(fitting)}" if fitting else "its architecture has no head for it"

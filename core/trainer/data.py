@@ -3,6 +3,7 @@
 from typing import Any
 
 from core.errors import DataError
+from core.tokenization.readable import readable_tokens
 from core.trainer.reading import place_of
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -88,9 +89,9 @@ def encode_rows(
 def preview(
     tokenizer: Any, rows: list[dict[str, Any]], count: int, max_length: int, system: str | None = None
 ) -> list[list[tuple[str, bool]]]:
-    """The first rows as tokens and whether each is learned."""
+    """The first rows as readable tokens and whether each is learned."""
     encoded = encode_rows(tokenizer, rows[:count], max_length, system)
     return [
-        [(tokenizer.decode([token]), label != -100) for token, label in zip(row["input_ids"], row["labels"], strict=True)]
+        list(zip(readable_tokens(tokenizer, row["input_ids"]), (label != -100 for label in row["labels"]), strict=True))
         for row in encoded
     ]

@@ -205,4 +205,4 @@ def test_smollm2_cut_short_leaves_nothing(smollm2: Path, tmp_path: Path, data_di
         with pytest.raises(VitrineError, match=r"half\.gguf"):
             workbench.use("half")
     gc.collect()
-    assert workbench.loaded() == {} and psutil.Process().memory_info().rss - before < 80e6
+    assert workbench.residents() == {} and psutil.Process().memory_info().rss - before < 80e6

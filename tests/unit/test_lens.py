@@ -12,12 +12,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from app.api.attention import InspectionStore, handle, routes
 from core.auto import AutoModel, AutoModelForCausalLM
 from core.errors import DataError
-from core.lens import Inspection, dequantise, inspect, plane, pool, quantise, readable_tokens
+from core.lens import Inspection, dequantise, inspect, plane, pool, quantise
 from core.modeling.taps import Taps
 from core.models.bert import BertConfig, BertModel
 from core.models.gpt2 import GPT2Config, GPT2LMHeadModel
 from core.models.llama import LlamaConfig, LlamaForCausalLM
 from core.tokenization import AutoTokenizer, PreTrainedTokenizer
+from core.tokenization.readable import readable_token
 
 SIZES = {"vocab_size": 300, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 6}
 TEXT = "Ein Käfer, 12 mice\n\tand a 🦊."
@@ -81,7 +82,7 @@ def test_predictions_are_the_softmax_of_the_last_position() -> None:
     with torch.no_grad():
         best = model(input_ids=torch.tensor([seen.ids])).logits[0, -1].softmax(-1).topk(5)
     assert [p for _, p in seen.predictions] == pytest.approx(best.values.tolist(), rel=1e-4)
-    assert [token for token, _ in seen.predictions] == readable_tokens(tokenizer, best.indices.tolist())
+    assert [token for token, _ in seen.predictions] == [readable_token(tokenizer, id) for id in best.indices.tolist()]
     assert inspect(tiny("bert"), tokenizer, TEXT).predictions == []
 
 
@@ -108,13 +109,6 @@ def test_the_model_is_left_as_it_was() -> None:
     model = tiny("gpt2").train()
     inspect(model, byte_tokenizer(), TEXT)
     assert model.training
-
-
-def test_tokens_are_readable() -> None:
-    tokenizer = byte_tokenizer()
-    shown = readable_tokens(tokenizer, tokenizer("a b\n\té")["input_ids"])
-    assert shown == ["<s>", "a", "·", "b", "↵", "→", "⟨C3⟩", "⟨A9⟩"]
-    assert readable_tokens(tokenizer, tokenizer.encode("\x00", add_special_tokens=False)) == ["⟨U+0000⟩"]
 
 
 def test_quantise_keeps_diffuse_heads() -> None:

@@ -28,6 +28,11 @@ def the_text(values: Sequence[Any], at: int = 0, what: str = "a text") -> str:
     text = str(values[at] or "")
     if not text.strip():
         raise VitrineError(f"Write {what} first, or click an example.")
+    return bounded(text)
+
+
+def bounded(text: str) -> str:
+    """A text that is not too long. Raises VitrineError."""
     if len(text) > LONGEST:
         raise VitrineError(f"This text has {len(text):,} characters; at most {LONGEST:,} are taken at once: send a part of it.")
     return text

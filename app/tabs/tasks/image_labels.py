@@ -9,8 +9,11 @@ from core.errors import VitrineError
 
 
 def image_box(id: str) -> gr.Image:
-    """A place for an image."""
-    return gr.Image(label="Image", type="pil", height=320, elem_id=f"{id}-image", sources=["upload", "clipboard"])
+    """A place for an image; its value is the file's path."""
+    box = gr.Image(label="Image", type="filepath", height=320, elem_id=f"{id}-image", sources=["upload", "clipboard"])
+    # Gradio would open the file before us, and a broken one would end as an error in a corner of the page
+    box.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
+    return box
 
 
 def the_image(values: object) -> object:

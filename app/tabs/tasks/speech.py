@@ -24,6 +24,8 @@ def the_sound(values: Sequence[Any]) -> str:
 
 
 def _shown(found: dict[str, Any], values: Sequence[Any]) -> str:
+    if not found["text"].strip():
+        return heading("Transcript", "No speech is heard: the recording is silent, or holds no words.")
     chunks = [(chunk["text"], *chunk["timestamp"]) for chunk in found.get("chunks") or []]
     hint = "A click on a piece plays it." if chunks else ""
     return heading("Transcript", hint) + words(chunks or [(found["text"], None, None)])

@@ -1,0 +1,112 @@
+"""Ten browsers over all tabs for five minutes (VITRINE_SOAK seconds): nothing is lost or crossed, memory stays flat."""
+
+import os
+import threading
+import time
+from typing import Any
+
+import psutil
+import pytest
+from pages import tab
+
+pytestmark = pytest.mark.soak
+BROWSERS = 10
+SECONDS = float(os.environ.get("VITRINE_SOAK", "300"))
+CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Germany": "Berlin", "Japan": "Tokyo"}
+
+
+class Visitor:
+    """One person: a browser context of their own, and what went wrong for them."""
+
+    def __init__(self, chromium: Any, url: str, number: int) -> None:
+        self.context = chromium.new_context(viewport={"width": 1100, "height": 900})
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)
+        self.number, self.country, self.turns = number, list(CAPITALS)[number % len(CAPITALS)], 0
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(url)
+        self.page.wait_for_selector("#chat-box textarea")
+
+    def begin(self) -> None:
+        """Ask something on the tab whose turn it is; nobody waits here, so that all ten are at work together."""
+        page = self.page
+        self.what = ("chat", "zero-shot", "embed", "inspect", "complete")[(self.number + self.turns) % 5]
+        self.turns += 1
+        if self.what == "chat":
+            tab(page, "Chat")
+            page.locator("#chat-clear").click()
+            page.locator("#chat-box textarea").fill(f"What is the capital of {self.country}?")
+            page.locator("#chat-send").click()
+        elif self.what == "zero-shot":
+            tab(page, "Zero-shot")
+            page.locator("#zero-shot-text textarea").fill(f"The capital of {self.country} is beautiful.")
+            page.locator("#zero-shot-labels textarea, #zero-shot-labels input").first.fill("travel, cooking")
+            page.locator("#zero-shot-run").click()
+        elif self.what == "embed":
+            tab(page, "Embeddings")
+            page.locator("#embed-text textarea").fill(f"{self.country} is a country.\nI eat bread {self.turns}.")
+            page.locator("#embed-run").click()
+        elif self.what == "inspect":
+            tab(page, "Inspect")
+            page.locator("#inspect-text textarea").fill(f"People of {self.country} {self.turns}.")
+            page.locator("#inspect-run").click()
+        else:
+            tab(page, "Completion")
+            page.locator("#complete-text textarea").fill(f"The capital of {self.country} is")
+            page.locator("#complete-run").click()
+
+    def end(self) -> None:
+        """The answer is there, and is this person's own."""
+        page, own = self.page, self.country
+        if self.what == "chat":
+            page.wait_for_function("document.querySelector('#chat-said').innerText.includes('tokens read')")
+            assert CAPITALS[own] in page.locator("#chat-log").inner_text()
+        elif self.what == "zero-shot":
+            page.wait_for_function("document.querySelector('#zero-shot-said').innerText.includes(' s · ')")
+            page.wait_for_selector("#zero-shot-run:not([disabled])")
+        elif self.what == "embed":
+            page.wait_for_function("t => document.querySelector('#embed-view').innerText.includes(t)", arg=f"bread {self.turns}.")
+            assert own in page.locator(".sv-pair").first.inner_text()
+        elif self.what == "inspect":
+            words = "t => [...document.querySelectorAll('.av-strip span')].map(e => e.textContent).join('').includes(t)"
+            page.wait_for_function(words, arg=f"·{own}")
+            page.wait_for_selector(".av[data-large=ready]")
+        else:
+            page.wait_for_selector("#complete-run:not([disabled])")
+            page.wait_for_function("document.querySelector('#complete-said').innerText.includes('tokens')")
+            assert own in page.locator("#complete-text textarea").input_value()
+
+
+@pytest.mark.timeout(3600)
+def test_ten_browsers_over_all_tabs(chromium: Any, server: Any) -> None:
+    process, memory, over = psutil.Process(server.process.pid), [], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1):
+            memory.append((time.monotonic(), process.memory_info().rss / 1e6))
+
+    visitors = [Visitor(chromium, server.url, number) for number in range(BROWSERS)]
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        for _ in range(5):  # all models loaded, all tabs opened once: from here on nothing new is held
+            for visitor in visitors:
+                visitor.begin()
+            for visitor in visitors:
+                visitor.end()
+        start = time.monotonic()
+        while time.monotonic() - start < SECONDS:
+            for visitor in visitors:
+                visitor.begin()
+            for visitor in visitors:
+                visitor.end()
+    finally:
+        over.set()
+        for visitor in visitors:
+            visitor.context.close()
+    rounds = sum(visitor.turns for visitor in visitors)
+    held = [size for moment, size in memory if moment >= start]
+    print(f"{rounds} requests, memory {held[0]:.0f} MB at first, {held[-1]:.0f} MB at last, {max(held):.0f} MB at most")
+    assert [error for visitor in visitors for error in visitor.errors] == []
+    third = len(held) // 3
+    assert max(held[-third:]) < 1.15 * max(held[:third]) + 50, "memory grows"
