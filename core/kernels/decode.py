@@ -29,6 +29,7 @@ class Decoder:
         self._scratch = np.zeros(self.pace.most * self.plan.scratch_size + 64, np.uint8)
         self._partial = np.zeros(0, np.float32)
         self._lock = threading.Lock()
+        self._stands: Any = None  # where the last step's keys and values were
         self._tables: dict[str, np.ndarray] = {}
         self._exact = model.dtype == torch.float32
 
@@ -46,6 +47,8 @@ class Decoder:
         if (keys.shape[0], keys.shape[1], keys.shape[3]) != (batch, plan.kv_heads, plan.head_dim) or values.shape != keys.shape:
             return None
         real = mask.numpy() != 0
+        if real.all():
+            return np.full(batch, length - 1)
         counts = real.sum(1)
         left = all(real[row, length - count :].all() for row, count in enumerate(counts))
         return counts - 1 if left else None
@@ -111,13 +114,13 @@ class Decoder:
         plan, memory = self.plan, cache.extend()
         where, told = plan.reading, plan.ops
         keys, values, places, dropped = zip(*memory, strict=True)
-        told["keys"][where] = [layer.data_ptr() for layer in keys]
-        told["values"][where] = [layer.data_ptr() for layer in values]
-        told["capacity"][where] = [layer.shape[2] for layer in keys]
+        stands = [(k.data_ptr(), v.data_ptr(), k.shape[2]) for k, v in zip(keys, values, strict=True)], keys[0].dtype
+        if stands != self._stands:  # once in many tokens
+            told["keys"][where], told["values"][where], told["capacity"][where] = zip(*stands[0], strict=True)
+            told["form"][where], self._stands = pack.PLAIN[stands[1]], stands
         told["length"][where], told["dropped"][where] = places, dropped
-        told["form"][where] = pack.PLAIN[keys[0].dtype]
         chunks = max(places) // CHUNK + 1
         size = ROWS * plan.heads * (16 + -(-plan.head_dim // 16) * 16)
         if size * chunks > self._partial.size:
             self._partial = np.zeros(size * 2 * chunks, np.float32)
-        told["partial"][where], told["chunks"][where] = self._partial.ctypes.data, self._partial.size // size
+            told["partial"][where], told["chunks"][where] = self._partial.ctypes.data, self._partial.size // size

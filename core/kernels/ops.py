@@ -7,7 +7,7 @@ all models. Addresses are of float32 memory unless the form says otherwise; a st
 import numpy as np
 
 # kinds of operations
-PRODUCT, HEADS, ATTEND, COMBINE, ACTIVATE, ADD, CAP = range(7)
+PREPARE, PRODUCT, HEADS, ATTEND, COMBINE, ACTIVATE, ADD, CAP = range(8)
 # forms of weights, and of keys and values
 F32, BF16, F16, Q4_0, Q4_1, Q8_0 = range(6)
 # activations
@@ -33,6 +33,7 @@ OP = np.dtype(
         ("weight", "i8"),
         ("form", "i8"),
         ("bias", "i8"),  # of a product, 0 where there is none
+        ("blocks", "i8"),  # whether prepared rows are to be multiplied with blocks
         ("add", "i8"),  # whether the result is added to what stands there
         ("norm", "i8"),  # what is done to the rows read: NO_NORM, RMS, LAYER
         ("norm_weight", "i8"),

@@ -65,6 +65,8 @@ class Plan:
         self._later: list[dict[str, Any]] = []
         self._kept: list[Any] = []
         self.forms: set[int] = set()
+        self._ready: tuple[Any, ...] = ()  # what the last prepared rows are, until those who read them are done
+        self._prepared: dict[int, np.ndarray] = {}  # memory for them, by their columns
         self._widest = 0
         self._read(model)
         self.ops = np.zeros(len(self._rows), ops.OP)
@@ -73,8 +75,7 @@ class Plan:
                 op[name] = value
         reading = [np.flatnonzero(self.ops["kind"] == kind) for kind in (ops.HEADS, ops.ATTEND, ops.COMBINE)]
         self.reading = np.stack(reading)  # (3, layers): the operations that are told of the cache
-        blocks = (self._widest + 31) // 32
-        self.scratch_size = (ROWS * (ops.ROW * blocks + 64) + 64 * 32 + 4 * (ops.CHUNK + 32) + 4095) // 4096 * 4096
+        self.scratch_size = (64 * ROWS + 4 * max(self._widest, ops.CHUNK) + 256 + 4095) // 4096 * 4096
 
     # ------------------------------------------------------------------ the model
 
@@ -234,7 +235,7 @@ class Plan:
             raise Unfit(f"{type(base).__name__} is no layer whose weights it reads")
         weight = pack.weight_of(base)
         self.forms.add(weight.form)
-        place = {"src": src.address, "src_stride": src.stride} | ({} if norm is None else self._norm(norm))
+        place = self._prepare(src, norm, weight)
         target = {"dst": dst.address + 4 * at, "dst_stride": dst.stride}
         bias = {} if base.bias is None else {"bias": self._address(base.bias.detach().float().numpy().copy())}
         self._weight(weight, add=int(add), scale=scale, **place, **target, **bias)
@@ -244,6 +245,22 @@ class Plan:
             self._weight(pack.plain(layer.lora_A[name].weight), **place, dst=low.address, dst_stride=low.stride, scale=1.0)
             up = {"src": low.address, "src_stride": low.stride, "add": 1, "scale": scale * layer.scaling[name]}
             self._later.append(self._matrix(pack.plain(layer.lora_B[name].weight)) | target | up)
+
+    def _prepare(self, src: Buffer, norm: Norm | None, weight: pack.Weight) -> dict[str, Any]:
+        """Where a product with this weight reads its rows: where they are, or prepared, once for all products that read the same."""
+        blocks, columns = weight.form > ops.F16, weight.columns
+        if norm is None and not blocks:
+            return {"src": src.address, "src_stride": src.stride}
+        count = -(-columns // 32)
+        memory = self._prepared.setdefault(columns, np.zeros((ROWS, ops.ROW * count + 64), np.uint8))
+        found = {"dst": memory.ctypes.data, "dst_stride": memory.strides[0]}
+        if self._ready[:2] != (src, norm):
+            own = {} if norm is None else self._norm(norm)
+            self._op(ops.PREPARE, wait=1, src=src.address, src_stride=src.stride, columns=columns, **found, **own)
+            self._ready = (src, norm, self._rows[-1])
+        if blocks:
+            self._ready[2]["blocks"] = 1
+        return {"src": found["dst"], "src_stride": found["dst_stride"]}
 
     def _matrix(self, weight: pack.Weight) -> dict[str, Any]:
         self._kept.append(weight)
@@ -255,7 +272,7 @@ class Plan:
 
     def _wait(self) -> None:
         """All products so far are needed by what follows; adapters' second halves are done in turn."""
-        self._rows[-1]["wait"] = 1
+        self._rows[-1]["wait"], self._ready = 1, ()
         for values in self._later:
             self._op(ops.PRODUCT, wait=1, **values)
         self._later.clear()

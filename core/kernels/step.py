@@ -20,10 +20,10 @@ from core.kernels.ops import (
     HEADS,
     LAYER,
     NO_NORM,
+    PREPARE,
     PRODUCT,
     Q4_1,
     Q8_0,
-    ROW,
     SILU,
 )
 from core.kernels.products import dense, finish, jit
@@ -128,28 +128,28 @@ def normed(op, src, dst):  # type: ignore[no-untyped-def]
 
 
 @jit
-def product(op, tid, team, batch, rows, scratch):  # type: ignore[no-untyped-def]
-    """weight · rows (normalised), 16 outputs at a time, the weight read once for a tile of rows."""
-    blocks, in_blocks = (op.columns + 31) // 32, op.form > F16
-    x, stride = op.src, op.src_stride
-    if op.norm != NO_NORM or in_blocks:
-        x, stride = scratch, ROW * blocks + 64
-        for t in range(batch):
-            normed(op, op.src + t * op.src_stride, x + t * stride)
-            if in_blocks:
-                prepare(x + t * stride, blocks)
-    groups, tile = (op.rows + 15) // 16, len(rows)
-    out = scratch + 16 * (ROW * blocks + 64)
+def prepared(op, tid, team, batch):  # type: ignore[no-untyped-def]
+    """Rows as the products after it read them: normalised, and in planes of bytes where they are multiplied with blocks."""
+    for t in range(tid, batch, team):
+        normed(op, op.src + t * op.src_stride, op.dst + t * op.dst_stride)
+        if op.blocks:
+            prepare(op.dst + t * op.dst_stride, (op.columns + 31) // 32)
+
+
+@jit
+def product(op, tid, team, batch, rows, out):  # type: ignore[no-untyped-def]
+    """weight · rows, 16 outputs at a time, the weight read once for a tile of rows."""
+    blocks, groups, tile = (op.columns + 31) // 32, (op.rows + 15) // 16, len(rows)
     for group in range(groups * tid // team, groups * (tid + 1) // team):
         for t in range(0, batch, tile):
-            at = x + t * stride
+            at = op.src + t * op.src_stride
             if op.form <= F16:
-                dense(op.form, op.weight, 16 * group, min(op.rows, 16 * group + 16), at, stride, op.columns, out, rows)
+                dense(op.form, op.weight, 16 * group, min(op.rows, 16 * group + 16), at, op.src_stride, op.columns, out, rows)
             elif op.form == Q8_0:
-                eight_bits(op.weight + 544 * blocks * group, blocks, at, stride, out, rows)
+                eight_bits(op.weight + 544 * blocks * group, blocks, at, op.src_stride, out, rows)
             else:
                 size = 320 if op.form == Q4_1 else 288
-                four_bits(op.form, op.weight + size * blocks * group, blocks, at, stride, out, rows)
+                four_bits(op.form, op.weight + size * blocks * group, blocks, at, op.src_stride, out, rows)
             for i in range(min(tile, batch - t)):
                 finish(op, out + 64 * i, t + i, group)
 
@@ -210,7 +210,9 @@ def run(gate, leads, wanted, ops, batch, rows, scratch, scratch_size):  # type: 
     scratch += tid * scratch_size
     for i in range(len(ops)):
         op = ops[i]
-        if op.kind == PRODUCT:
+        if op.kind == PREPARE:
+            prepared(op, tid, team, batch)
+        elif op.kind == PRODUCT:
             product(op, tid, team, batch, rows, scratch)
         elif op.kind == HEADS:
             attention.heads(op, tid, team, batch)
