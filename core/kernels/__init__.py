@@ -9,6 +9,6 @@ operations), step.py (threads going through it), products.py and attention.py (t
 """
 
 from core.kernels.machine import is_compiled, reason_against
-from core.kernels.service import describe, off, quiet, step_for, warm_up
+from core.kernels.service import describe, off, quiet, step_for, unpacked, warm_up
 
-__all__ = ["describe", "is_compiled", "off", "quiet", "reason_against", "step_for", "warm_up"]
+__all__ = ["describe", "is_compiled", "off", "quiet", "reason_against", "step_for", "unpacked", "warm_up"]

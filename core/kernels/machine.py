@@ -8,6 +8,7 @@ import platform
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,28 +68,26 @@ def cache_dir() -> Path:
 
 
 @cache
-def _dispatcher() -> Any:
-    """The step as Numba has it, compiled for a tile when first called with it."""
+def kept(function: Callable[..., Any]) -> Any:
+    """A function of this package as Numba has it: compiled when first called, kept on disk."""
     from numba import config as settings
     from numba import njit
-
-    from core.kernels.step import run
 
     config: Any = settings
     before, config.CACHE_DIR = config.CACHE_DIR, str(cache_dir())
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
-        return njit(nogil=True, error_model="numpy", cache=True)(run)
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
     except (OSError, RuntimeError) as error:  # a folder that cannot be written: compiled anew in each process
-        logger.warning("Compiled steps cannot be kept in %s: %s", cache_dir(), error)
-        return njit(nogil=True, error_model="numpy")(run)
+        logger.warning("Compiled code cannot be kept in %s: %s", cache_dir(), error)
+        return njit(nogil=True, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = before
 
 
 def is_compiled() -> bool:
     """Whether there is nothing to wait for: a step was compiled on this machine before, or none can run here."""
-    return reason_against() is not None or any(cache_dir().glob("*.nbi"))
+    return reason_against() is not None or any(cache_dir().rglob("step.*.nbi"))
 
 
 @cache
@@ -97,8 +96,9 @@ def compiled(tile: int) -> Any:
     import numba
 
     from core.kernels.ops import OP
+    from core.kernels.step import run
 
-    function = _dispatcher()
+    function = kept(run)
     record, integer = numba.from_dtype(OP), numba.int64
     signature = (
         integer,

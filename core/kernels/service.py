@@ -164,6 +164,17 @@ def _against(model: nn.Module) -> str | None:
     return None
 
 
+def unpacked(blocks: torch.Tensor, form: str, dtype: torch.dtype, passing: bool = False) -> torch.Tensor | None:
+    """A matrix in blocks (rows, columns / 32, bytes) as plain numbers (rows, columns), or None where compiled code cannot do it. A passing
+    one holds until this thread asks for the next."""
+    fits = blocks.device.type == "cpu" and blocks.is_contiguous() and dtype in (torch.float32, torch.bfloat16)
+    if not fits or form not in pack.BLOCKS or not _allowed.get() or machine.reason_against():
+        return None
+    from core.kernels.unpack import unpack
+
+    return unpack(blocks, form, dtype, passing)
+
+
 def describe(model: Any) -> str:
     """One line: which path computes this model's next tokens, and why."""
     if reason := machine.reason_against():

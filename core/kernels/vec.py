@@ -222,6 +222,42 @@ def put_f16(b: Any, at: Any, value: Any) -> None:
     write(b, at, b.fptrunc(value, F16), 2)
 
 
+@op(void, i64, vf)
+def store_bf16(b: Any, at: Any, value: Any) -> None:
+    """16 floats to memory as bfloat16."""
+    write(b, at, _to_bf16(b, value), 2)
+
+
+@op(f32_, i64)
+def half(b: Any, at: Any) -> Any:
+    """The half there, widened."""
+    return b.fpext(read(b, at, F16, 2), F32)
+
+
+@op(vi, i64)
+def unsigned_bytes(b: Any, at: Any) -> Any:
+    """16 bytes, 0 to 255."""
+    return b.zext(read(b, at, ir.VectorType(I8, LANES), 1), VI)
+
+
+@op(vi, i64)
+def signed_bytes(b: Any, at: Any) -> Any:
+    """16 bytes, -128 to 127."""
+    return b.sext(read(b, at, ir.VectorType(I8, LANES), 1), VI)
+
+
+@op(vi, vi)
+def low_half(b: Any, x: Any) -> Any:
+    """The lower four bits of each number."""
+    return b.and_(x, constant(15, VI))
+
+
+@op(vi, vi)
+def high_half(b: Any, x: Any) -> Any:
+    """What stands above them."""
+    return b.lshr(x, constant(4, VI))
+
+
 @op(i64, i64)
 def word(b: Any, at: Any) -> Any:
     """The 64-bit integer there."""

@@ -24,9 +24,12 @@ class Quantized(nn.Module):
         self.form = blocks.form
         self.register_buffer("blocks", blocks.data)
 
-    def dequantize(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """The matrix (rows, columns)."""
-        return dequantize(self.blocks, self.form, dtype)
+    def dequantize(self, dtype: torch.dtype = torch.float32, passing: bool = False) -> torch.Tensor:
+        """The matrix (rows, columns). A passing one holds until the next is asked for."""
+        from core import kernels  # which know this package
+
+        found = kernels.unpacked(self.blocks, self.form, dtype, passing)
+        return dequantize(self.blocks, self.form, dtype) if found is None else found
 
     @property
     def weight(self) -> torch.Tensor:
@@ -64,7 +67,7 @@ class QuantizedLinear(Quantized):
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """x W^T."""
         y = packed.product(x, (self,))
-        return F.linear(x, self.dequantize(x.dtype)) if y is None else y
+        return F.linear(x, self.dequantize(x.dtype, passing=True)) if y is None else y
 
     def extra_repr(self) -> str:
         """As in a printed model."""
@@ -81,7 +84,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradients[0] @ ctx.layer.dequantize(gradients[0].dtype), None
+        return gradients[0] @ ctx.layer.dequantize(gradients[0].dtype, passing=True), None
 
 
 class QuantizedEmbedding(Quantized):
