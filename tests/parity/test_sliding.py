@@ -112,12 +112,12 @@ def test_beams_of_the_reference(tmp_path: Path) -> None:
 @torch.inference_mode()
 def read(model: Any, ids: torch.Tensor, piece: int = 7, cache: Cache | None = None) -> tuple[torch.Tensor, Cache]:
     """A text (1, tokens) in pieces -> the last logits (1, vocabulary) and the cache."""
-    cache = model.new_cache() if cache is None else cache
+    held: Cache = model.new_cache() if cache is None else cache
     logits = torch.empty(0)
-    for end in range(cache.get_seq_length() + piece, ids.shape[1] + piece, piece):
+    for end in range(held.get_seq_length() + piece, ids.shape[1] + piece, piece):
         part = ids[:, :end]
-        logits = decode_step(model, part, torch.ones_like(part), cache)
-    return logits, cache
+        logits = decode_step(model, part, torch.ones_like(part), held)
+    return logits, held
 
 
 def last_logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
