@@ -21,6 +21,7 @@ from app import conversation
 from app.api import attention, models, runs
 from app.components import task_page
 from app.components.attention_view import script_tags
+from app.components.preset_choice import known_presets
 from app.guard import LOOPBACK, Credentials, Guard
 from app.tabs import chat as chat_tab
 from app.tabs import completion as completion_tab
@@ -181,7 +182,7 @@ def build(workbench: Workbench) -> gr.Blocks:
         # one event for all that may change what is shown, so that the newest wins: a slow look must not come after a later one
         changes = [at_train.select, *(widget.change for widget in train.seen)]
         gr.on(changes, train.show_data, train.seen, [train.about, train.strip], trigger_mode="always_last", **private)
-        page.load(chat.known_presets, None, [chat.choice, chat.said], **private)
+        page.load(known_presets, None, [chat.choice, chat.said], **private)
         page.load(chat.display, chat.kept, [chat.chat, chat.versions], **private)
         page.load(chat.refresh, [chat.model, chat.adapter], chat.adapter, **private)
         page.load(train.newest, None, train.view, **private)

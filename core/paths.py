@@ -3,6 +3,7 @@
 data_dir()/vitrine.db            the run store (SQLite)
 data_dir()/runs/RUN_ID/          config.yaml, log.txt, checkpoint-N/, adapter/
 data_dir()/datasets/             files dropped on the Train tab
+data_dir()/presets.toml          sets of generation parameters, saved on the Chat tab
 models_dir()/NAME/               starter models and downloads
 """
 

@@ -11,8 +11,9 @@ from app import conversation as tree
 from app import presets
 from app.components.branches import branches
 from app.components.knobs import chosen, generation, knob
+from app.components.preset_choice import preset_buttons, wire_presets
 from app.components.results import empty, result_view
-from app.components.said import escape
+from app.components.said import escape, in_line, summary
 from app.components.token_strip import token_strip
 from app.tabs.tasks.fields import the_text
 from core.errors import VitrineError
@@ -106,12 +107,7 @@ def build(workbench: Any) -> SimpleNamespace:
             with gr.Accordion("Parameters", open=False, elem_id="chat-parameters"):
                 begin = bundled[choice.value]
                 knobs = [knob(field, "chat", begin.get(field.name)) for field in FIELDS]
-                title = gr.Textbox(
-                    label="Keep these as a preset", placeholder="its name", max_lines=1, elem_id="chat-preset-name"
-                )
-                with gr.Row():
-                    save = gr.Button("Save", size="sm", min_width=80, elem_id="chat-preset-save")
-                    forget = gr.Button("Delete the preset", size="sm", min_width=80, elem_id="chat-preset-delete")
+                own = preset_buttons()
 
     def refresh(name: str | None, chosen: str) -> Any:
         found = [BASE, *workbench.adapters(name)]
@@ -211,38 +207,6 @@ def build(workbench: Any) -> SimpleNamespace:
         talk = tree.switched(talk, int(number)) if kind == "to" else tree.back_to(talk, int(number))
         return *display(talk), "" if kind == "to" else "Write on from here: a new branch begins.", talk
 
-    def known_presets() -> tuple[Any, Any]:
-        """choice, said: the person's own too, as they are now."""
-        try:
-            return gr.Radio(list(presets.presets())), gr.skip()
-        except VitrineError as error:
-            return gr.skip(), escape(str(error))
-
-    def set_preset(name: str) -> list[Any]:
-        values = presets.presets().get(name, {})
-        return [_shown_value(values[field.name]) if field.name in values else gr.skip() for field in FIELDS]
-
-    def save_preset(name: str, *values: Any) -> tuple[Any, ...]:
-        """choice, title, said"""
-        try:
-            name = presets.save(name, chosen(FIELDS, values))
-        except VitrineError as error:
-            return gr.skip(), gr.skip(), escape(str(error))
-        return (
-            gr.Radio(list(presets.presets()), value=name),
-            "",
-            f"The preset {escape(name)} is kept in {escape(str(presets.own_path()))}.",
-        )
-
-    def delete_preset(name: str) -> tuple[Any, ...]:
-        """choice, said"""
-        try:
-            presets.delete(name)
-        except VitrineError as error:
-            return gr.skip(), escape(str(error))
-        left = list(presets.presets())
-        return gr.Radio(left, value=left[0]), f"The preset {escape(name)} is gone."
-
     def example(event: gr.SelectData) -> str:
         return str(event.value["text"] if isinstance(event.value, dict) else event.value)
 
@@ -290,9 +254,7 @@ def build(workbench: Any) -> SimpleNamespace:
     fresh = "() => [[], '', '', {nodes: [], leaf: null}]"  # at once, in the browser
     gr.on([clear.click, chat.clear], None, None, [chat, versions, said, kept], js=fresh, **private)
     model.change(refresh, [model, adapter], adapter, **private)
-    choice.change(set_preset, choice, knobs, **private)
-    save.click(save_preset, [title, *knobs], [choice, title, said], **private)
-    forget.click(delete_preset, choice, [choice, said], **private)
+    wire_presets(choice, own, FIELDS, knobs, said)
     opened = gr.State(False)
     prompt_box.expand(lambda: True, None, opened, **private)
     prompt_box.collapse(lambda: False, None, opened, **private)
@@ -309,7 +271,6 @@ def build(workbench: Any) -> SimpleNamespace:
         refresh=refresh,
         display=display,
         choice=choice,
-        known_presets=known_presets,
     )
 
 
@@ -322,32 +283,3 @@ def _text(content: Any) -> str:
     if isinstance(content, list):
         return "".join(part.get("text", "") if isinstance(part, dict) else str(part) for part in content)
     return content if isinstance(content, str) else str(content)
-
-
-def _shown_value(value: Any) -> Any:
-    """A preset's value as its widget has it."""
-    return "\n".join(value) if isinstance(value, list) else value
-
-
-def in_line(event: Waiting) -> str:
-    """Where someone stands who waits."""
-    return f"In line, number {event.position}: others are being answered …"
-
-
-def summary(end: Finished) -> str:
-    """One line on how an answer went."""
-    words = [f"{len(end.token_ids)} tokens"]
-    if end.tokens_per_second:
-        words.append(f"{end.tokens_per_second:.1f} tokens/s")
-    words += [f"first after {end.first_token_seconds:.1f} s", f"{end.prompt_tokens - end.reused_tokens} tokens read"]
-    if end.reused_tokens:
-        words.append(f"{end.reused_tokens} of {end.prompt_tokens} tokens reused")
-    if end.drafted_tokens:
-        right = end.accepted_tokens / end.drafted_tokens
-        words.append(f"{end.accepted_tokens} of {end.drafted_tokens} guesses right ({right:.0%})")
-    why = {
-        "length": "cut at max_new_tokens: Continue goes on",
-        "stop": "ended at a stop string",
-        "cancelled": "stopped",
-    }
-    return " · ".join([*words, *([why[end.reason]] if end.reason in why else [])])

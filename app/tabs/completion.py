@@ -10,8 +10,8 @@ import gradio as gr
 
 from app.components.choices_view import choices, choices_view
 from app.components.knobs import chosen, generation, knob
-from app.components.said import escape
-from app.tabs.chat import REDRAWN, in_line
+from app.components.said import escape, in_line
+from app.tabs.chat import REDRAWN
 from app.tabs.tasks.fields import the_text
 from core.errors import VitrineError
 from core.generation import Finished, Waiting
