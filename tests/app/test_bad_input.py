@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from models import seer
 from pages import tab
 from PIL import Image
 from serving import Server, start_server
@@ -36,9 +35,9 @@ EMPTY |= {"Speech": "speech", "Sounds": "sounds"}
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory, smollm2: Path, minilm: Path, whisper_tiny: Path) -> Iterator[Server]:
-    """A server with the starters and a model of images."""
+    """A server with the starters."""
     folder = tmp_path_factory.mktemp("clinic")
-    seer(folder / "models" / "eye")
+    (folder / "models").mkdir()
     for starter in (smollm2.parent, minilm, whisper_tiny):
         (folder / "models" / starter.name).symlink_to(starter, target_is_directory=True)
     server = start_server(folder / "data", "--port", "7930", models=folder / "models", command=[sys.executable, "-c", ALONE])
@@ -116,8 +115,8 @@ def test_images_that_are_none(page: Any, tmp_path: Path) -> None:
     for name, said in (
         ("cut.jpg", "cut.jpg is a broken image"),
         ("text.png", "text.png is no image"),
-        ("dot.png", " s · eye"),
-        ("whole.jpg", " s · eye"),
+        ("dot.png", " s · vit-digits"),
+        ("whole.jpg", " s · vit-digits"),
     ):
         if page.locator("#image-labels-image").get_by_label("Remove Image").count():
             page.locator("#image-labels-image").get_by_label("Remove Image").click()
@@ -127,7 +126,7 @@ def test_images_that_are_none(page: Any, tmp_path: Path) -> None:
         page.locator("#image-labels-run").click()
         says(page, "image-labels-said", said)
         page.wait_for_selector("#image-labels-run:not([disabled])")
-    assert "dark" in page.locator("#image-labels-result").inner_text()
+    assert "Labels" in page.locator("#image-labels-result").inner_text()
 
 
 def test_sounds_that_are_none(page: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python launch.py bench [NAME …] [--rounds N] [--json FILE] [--picture FILE] [--text FILE] [--data FILE] [--peers]`: the table, measured."""
+"""`python launch.py bench [NAME …] [--rounds N] [--json FILE] [--picture FILE] [--table FILE] [--text FILE] [--data FILE] [--peers]`: the table, measured."""
 
 import argparse
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.bench import embedding, engine, generation, kernels, quality, scaling, starting, training
 from tests.bench.harness import Absent, Result, run, write
 from tests.bench.subjects import Subjects
+from tests.bench.table import put
 
 SUBJECTS = (starting, generation, kernels, engine, embedding, scaling, quality, training)
 
@@ -17,6 +18,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--picture", type=Path, help="draw them there (.png or .svg)")
+    parser.add_argument("--table", type=Path, help="put them between the marks of this Markdown file")
     parser.add_argument("--text", type=Path, help="what quality is measured on; this repository's own texts where not given")
     parser.add_argument("--peers", action="store_true", help="ask llama.cpp too, where llama-cpp-python is installed")
     parser.add_argument("--data", type=Path, help="instruction rows for the training rows that want real ones")
@@ -35,6 +37,8 @@ def main() -> None:
             print(f"{row.name:34} left out: {reason}", flush=True)
     if args.json:
         write(results, args.json)
+    if args.table:
+        put(results, args.table)
     if args.picture:
         from tests.bench.picture import draw
 
