@@ -240,7 +240,7 @@ def test_doctor_and_models(tmp_path: Path, smollm2: Path, minilm: Path) -> None:
     for word in ("Python", "PyTorch", "CUDA", "Memory", "Disk", str(tmp_path), "gradio", "SmolLM2-135M-Instruct", "here"):
         assert word in done.stdout, word
     listed = ask("models").stdout
-    assert str(minilm) in listed and "Apache-2.0" in listed and "98 MB" in listed
+    assert str(minilm) in listed and "Apache-2.0" in listed and "98.4 MB" in listed
     elsewhere = ask("models", VITRINE_MODELS_DIR=str(tmp_path)).stdout
     assert "not here yet" in elsewhere
 
