@@ -152,7 +152,7 @@ def test_pictures_are_read_with_keys(visit: Any) -> None:
 def test_nothing_moves_for_those_who_want_it_still(visit: Any) -> None:
     page = visit("light", reduced_motion="reduce")
     page.locator("#chat-box textarea").fill("Write a long story.")
-    page.keyboard.press("Enter")
+    page.locator("#chat-send").click()
     page.wait_for_selector("#chat-stop:visible")
     longest = page.evaluate(
         "() => { let longest = 0; for (const e of document.querySelectorAll('*')) { const s = getComputedStyle(e);"
