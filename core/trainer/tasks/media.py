@@ -15,10 +15,8 @@ from core.trainer.tasks.base import Encoded, Rows, Task, text_of
 from core.trainer.tasks.labels import Labelled, classes
 
 
-class ImageClassification(Labelled):
-    """The class (`label`) of an `image`: an array, or a path from the data file's folder."""
-
-    auto, processor, reads = "AutoModelForImageClassification", "AutoImageProcessor", ("image", "label")
+class _LabelledMedia(Labelled):
+    """One class (`label`) a row."""
 
     def learn(self, rows: Rows) -> Rows:
         """The classes."""
@@ -29,6 +27,12 @@ class ImageClassification(Labelled):
     def model_options(self) -> dict[str, Any]:
         """The classes; a head of another number of them is made new."""
         return {**super().model_options(), "ignore_mismatched_sizes": True}
+
+
+class ImageClassification(_LabelledMedia):
+    """The class (`label`) of an `image`: an array, or a path from the data file's folder."""
+
+    auto, processor, reads = "AutoModelForImageClassification", "AutoImageProcessor", ("image", "label")
 
     def encode(self, rows: Rows, training: bool) -> Any:
         """Images are read when they are asked for."""
@@ -56,20 +60,10 @@ class ImageClassification(Labelled):
         return {"accuracy": accuracy(found.predictions, found.label_ids)}
 
 
-class AudioClassification(Labelled):
+class AudioClassification(_LabelledMedia):
     """The class (`label`) of a clip (`audio`: a path from the data file's folder)."""
 
     auto, processor, reads = "AutoModelForAudioClassification", "AutoFeatureExtractor", ("audio", "label")
-
-    def learn(self, rows: Rows) -> Rows:
-        """The classes."""
-        rows = self.renamed(rows)
-        self.labels = classes([str(row["label"]) for row in rows], self.config.labels)
-        return rows
-
-    def model_options(self) -> dict[str, Any]:
-        """The classes; a head of another number of them is made new."""
-        return {**super().model_options(), "ignore_mismatched_sizes": True}
 
     def encode_row(self, row: dict[str, Any]) -> dict[str, Any]:
         """What the extractor makes of the clip, and its class."""
