@@ -1,7 +1,8 @@
-"""Decoding on a CPU at the speed of its memory: one token a row, computed by compiled code (Numba) in place of the model's forward.
+"""Decoding on a CPU at the speed of its memory: one token a row, or some of one text, computed by compiled code (Numba) in place of the
+model's forward.
 
     step = kernels.step_for(model, mask, cache)      # None where the plain path is to run
-    logits = step(ids)                               # (batch, 1) -> (batch, vocabulary)
+    logits = step(ids)                               # (batch, new) -> (batch, new, vocabulary)
 
 What it computes equals the plain path: each model's first step is computed on both and compared. `describe` says which path runs
 and why; `off()`, or VITRINE_KERNELS=0, turns compiled steps off; `warm_up` compiles them ahead. Read plan.py (a model as a table of

@@ -1,4 +1,4 @@
-"""Attention of one new token a row, over the cache's own memory. Positions are read in chunks of which each gives a maximum, a sum and
+"""Attention of one new token a row, or of some new tokens of one text, over the cache's own memory. Positions are read in chunks of which each gives a maximum, a sum and
 a vector, so that threads share a long text and the result does not depend on how many they are. Dao et al. 2023 (flash decoding)."""
 
 from collections.abc import Callable
@@ -67,12 +67,19 @@ def remember(form, x, place, width):  # type: ignore[no-untyped-def]
 
 
 @jit
+def stands(op, row):  # type: ignore[no-untyped-def]
+    """The text that a row of the batch belongs to, and its token's place in memory."""
+    return (0, op.length + row) if op.along else (row, op.length)
+
+
+@jit
 def heads(op, tid, team, batch):  # type: ignore[no-untyped-def]
     """Queries, keys and values of a step: norms, positions, and keys and values into the cache."""
     every = op.heads + 2 * op.kv_heads
     size = 4 if op.form == F32 else 2
     for item in range(tid, batch * every, team):
         row, head = item // every, item % every
+        text, here = stands(op, row)
         turns = op.turns + 8 * op.turned * row
         base = row * op.src_stride
         if head < op.heads:
@@ -85,7 +92,7 @@ def heads(op, tid, team, batch):  # type: ignore[no-untyped-def]
         x = (op.other if is_key else op.dst) + base + 4 * op.width * head
         if is_key:
             turn_head(x, op.width, op.turned, turns, op.norm, op.norm_bias, op.eps)
-        place = (op.keys if is_key else op.values) + size * op.width * ((row * op.kv_heads + head) * op.capacity + op.length)
+        place = (op.keys if is_key else op.values) + size * op.width * ((text * op.kv_heads + head) * op.capacity + here)
         remember(op.form, x, place, op.width)
 
 
@@ -159,10 +166,10 @@ def read_chunk(op, query, keys, values, count, scores, out):  # type: ignore[no-
 
 
 @jit
-def first_read(op, row):  # type: ignore[no-untyped-def]
+def first_read(op, row, here):  # type: ignore[no-untyped-def]
     """The first place in memory that a row's new token reads."""
     start = max(0, word(op.starts + 8 * row) - op.dropped)
-    return max(start, op.length + 1 - op.window) if op.window else start
+    return max(start, here + 1 - op.window) if op.window else start
 
 
 @jit
@@ -176,14 +183,15 @@ def attend(op, tid, team, batch, scores):  # type: ignore[no-untyped-def]
     """All chunks of all rows and groups of heads, shared among the threads."""
     size, group, item = (4 if op.form == F32 else 2) * op.width, op.heads // op.kv_heads, 0
     for row in range(batch):
-        first = first_read(op, row)
+        text, here = stands(op, row)
+        first = first_read(op, row, here)
         for kv in range(op.kv_heads):
-            memory = size * (row * op.kv_heads + kv) * op.capacity
-            for chunk in range(first // CHUNK, op.length // CHUNK + 1):
+            memory = size * (text * op.kv_heads + kv) * op.capacity
+            for chunk in range(first // CHUNK, here // CHUNK + 1):
                 item += 1
                 if item % team != tid:
                     continue
-                begin, end = max(first, chunk * CHUNK), min(op.length + 1, (chunk + 1) * CHUNK)
+                begin, end = max(first, chunk * CHUNK), min(here + 1, (chunk + 1) * CHUNK)
                 for head in range(kv * group, (kv + 1) * group):
                     query = op.src + row * op.src_stride + 4 * op.width * head
                     out = partial_of(op, row, head, chunk)
@@ -196,8 +204,9 @@ def combine(op, tid, team, batch):  # type: ignore[no-untyped-def]
     """What each head read, from its chunks."""
     for item in range(tid, batch * op.heads, team):
         row, head = item // op.heads, item % op.heads
-        first = first_read(op, row) // CHUNK
-        chunks = range(first, op.length // CHUNK + 1)
+        _, here = stands(op, row)
+        first = first_read(op, row, here) // CHUNK
+        chunks = range(first, here // CHUNK + 1)
         best, whole = np.float32(LEAST), np.float32(0)
         for chunk in chunks:
             best = max(best, one(partial_of(op, row, head, chunk)))

@@ -53,14 +53,18 @@ class Pace:
         unknown = [team for team, times in self._times.items() if len(times) < LOOK]
         if unknown:
             return max(unknown)
-        best = min(self._times, key=lambda team: median(self._times[team]))
         if self._step < self._look:
-            return best
+            return self.best()
         if self._step == self._look:
-            self._other = 1 if best == self.most else self.most
-        if self._step == self._look + LOOK - 1:
+            self._other = 1 if self.best() == self.most else self.most
+        if self._step >= self._look + LOOK - 1:
             self._look, self._pause = self._step + self._pause, min(2 * self._pause, REST)
         return self._other
+
+    def best(self) -> int:
+        """Whichever was faster of late; all, as long as that is not known."""
+        known = {team: median(times) for team, times in self._times.items() if times}
+        return min(known, key=lambda team: known[team]) if len(known) == len(self._times) else self.most
 
     def took(self, team: int, seconds: float) -> None:
         """A step's time."""

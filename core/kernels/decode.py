@@ -14,6 +14,7 @@ from core.modeling.cache import Cache
 
 EXACT, ROUNDED = 1e-3, 0.1  # how far logits may be from the plain path's, of the largest: in float32, and in half precision
 TABLE = 512  # positions whose turns are computed at once
+ALONG = 2 * ROWS  # new tokens of one text: for more of them PyTorch's products are faster
 
 _crew = crew.Crew()
 
@@ -36,10 +37,12 @@ class Decoder:
     # ------------------------------------------------------------------ one step
 
     def places(self, mask: torch.Tensor, cache: Cache) -> np.ndarray | None:
-        """Each row's position (batch,), where a step can be computed: padding stands on the left only, and the cache holds all tokens but
-        the last."""
+        """The positions of the tokens that the cache lacks (batch, new), where a step can be computed: padding stands on the left only,
+        and either one token of each row is new or some tokens of a single one."""
         plan, (batch, length) = self.plan, mask.shape
-        if batch > ROWS or len(cache) != plan.layers or cache.get_seq_length() != length - 1:
+        past = cache.get_seq_length()
+        along = batch == 1 and all(rope.steady for rope in plan.ropes.values())
+        if len(cache) != plan.layers or not (0 < length - past <= (ALONG if along else 1)) or batch > ROWS:
             return None
         keys, values = cache[0]
         if keys.dtype not in pack.PLAIN or keys.device.type != "cpu" or values.dtype != keys.dtype:
@@ -47,35 +50,41 @@ class Decoder:
         if (keys.shape[0], keys.shape[1], keys.shape[3]) != (batch, plan.kv_heads, plan.head_dim) or values.shape != keys.shape:
             return None
         real = mask.numpy() != 0
-        if real.all():
-            return np.full(batch, length - 1)
-        counts = real.sum(1)
-        left = all(real[row, length - count :].all() for row, count in enumerate(counts))
-        return counts - 1 if left else None
+        padding = length - real.sum(1)
+        if not all(real[row, count:].all() for row, count in enumerate(padding)):
+            return None
+        positions = np.arange(past, length)[None] - padding[:, None]
+        return positions if positions.min() >= 0 else None
 
     def step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache) -> torch.Tensor:
-        """ids (batch, 1), positions (batch,) as `places` has them -> logits (batch, vocabulary) float32; keys and values go into the cache."""
+        """ids (batch, new), positions as `places` has them -> logits (batch, new, vocabulary) float32; keys and values go into the cache."""
         with self._lock, crew.one_thread():
-            return self._step(model, ids, positions, cache)
+            parts = [
+                self._step(model, ids[:, at : at + ROWS], positions[:, at : at + ROWS], cache)
+                for at in range(0, ids.shape[1], ROWS)
+            ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache) -> torch.Tensor:
-        plan, batch, length = self.plan, len(positions), cache.get_seq_length() + 1
-        plan.starts[:batch] = length - 1 - positions
+        """At most as many tokens as a plan has rows."""
+        plan, new, batch, places = self.plan, ids.shape[1], ids.numel(), positions.ravel()
+        plan.starts[:batch] = (cache.get_seq_length() + np.arange(new) - positions).ravel()
         with torch.inference_mode():
             trunk = model.base_model
-            x = trunk.embed(trunk.get_input_embeddings()(ids), torch.from_numpy(positions)[:, None])
-            torch.from_numpy(plan.h.memory)[:batch, : plan.width] = x[:, 0]
-            self._turn(positions)
-            self._tell_cache(cache)
+            x = trunk.embed(trunk.get_input_embeddings()(ids), torch.from_numpy(positions))
+            torch.from_numpy(plan.h.memory)[:batch, : plan.width] = x.flatten(0, 1)
+            self._turn(places)
+            self._tell_cache(cache, new)
             logits = torch.empty(batch, plan.vocabulary)
         plan.ops["dst"][plan.outputs] = logits.data_ptr()
         plan.ops["dst_stride"][plan.outputs] = 4 * plan.vocabulary
         tile = machine.tile_for(batch)
-        wanted, began = self.pace.team(), time.perf_counter()
+        wanted, began = self.pace.team() if new == 1 else self.pace.best(), time.perf_counter()
         start = (self._scratch.ctypes.data + 63) // 64 * 64
         self.team = _crew.step(machine.compiled(tile), wanted, plan.ops, batch, (0,) * tile, start, plan.scratch_size)
-        self.pace.took(wanted, time.perf_counter() - began)
-        return logits
+        if new == 1:
+            self.pace.took(wanted, time.perf_counter() - began)
+        return logits.view(*ids.shape, -1)
 
     def prove(
         self, model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: np.ndarray, cache: Cache
@@ -84,9 +93,9 @@ class Decoder:
         past = cache.get_seq_length()
         found = self.step(model, ids, positions, cache)
         cache.trim(past)
-        places = torch.from_numpy(positions)[:, None]
-        out = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=1)
-        logits = out.logits[:, -1].float()
+        places = torch.from_numpy(positions)
+        out = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=ids.shape[1])
+        logits = out.logits.float()
         off, largest = (found - logits).abs().max().item(), max(1.0, logits.abs().max().item())
         self.proven = off <= (EXACT if self._exact else ROUNDED) * largest
         difference = f"the compiled step is {off:.2g} off the plain path, whose logits go to {largest:.2g}"
@@ -109,17 +118,17 @@ class Decoder:
                 table = self._tables[kind] = np.stack([cos[0, 0].numpy(), sin[0, 0].numpy()], 1)
             turns[: len(positions)] = table[positions]
 
-    def _tell_cache(self, cache: Cache) -> None:
-        """Where keys and values stand, now with room for this token."""
-        plan, memory = self.plan, cache.extend()
+    def _tell_cache(self, cache: Cache, new: int) -> None:
+        """Where keys and values stand, now with room for these tokens."""
+        plan, memory = self.plan, cache.extend(new)
         where, told = plan.reading, plan.ops
         keys, values, places, dropped = zip(*memory, strict=True)
         stands = [(k.data_ptr(), v.data_ptr(), k.shape[2]) for k, v in zip(keys, values, strict=True)], keys[0].dtype
         if stands != self._stands:  # once in many tokens
             told["keys"][where], told["values"][where], told["capacity"][where] = zip(*stands[0], strict=True)
             told["form"][where], self._stands = pack.PLAIN[stands[1]], stands
-        told["length"][where], told["dropped"][where] = places, dropped
-        chunks = max(places) // CHUNK + 1
+        told["length"][where], told["dropped"][where], told["along"][where] = places, dropped, int(new > 1)
+        chunks = (max(places) + new - 1) // CHUNK + 1
         size = ROWS * plan.heads * (16 + -(-plan.head_dim // 16) * 16)
         if size * chunks > self._partial.size:
             self._partial = np.zeros(size * 2 * chunks, np.float32)

@@ -28,6 +28,7 @@ OP = np.dtype(
         ("src_stride", "i8"),
         ("dst", "i8"),
         ("dst_stride", "i8"),
+        ("skipped", "i8"),  # rows at the beginning of the batch of which nobody wants it: the head's, of tokens that are only read
         ("columns", "i8"),  # numbers of a row that are read
         ("rows", "i8"),  # numbers of a row that are written; of a product: the weight's rows
         ("weight", "i8"),
@@ -47,7 +48,8 @@ OP = np.dtype(
         ("keys", "i8"),
         ("values", "i8"),
         ("capacity", "i8"),
-        ("length", "i8"),  # tokens in the cache's memory before this one
+        ("length", "i8"),  # tokens in the cache's memory before this one, or before the first of several
+        ("along", "i8"),  # whether the rows of the batch are successive tokens of one text, not one token each of several
         ("dropped", "i8"),  # tokens that came before the first in memory
         ("starts", "i8"),  # of each row of the batch: the first token that is real, as int64, counted from the text's beginning
         ("window", "i8"),  # how many tokens a layer reads, 0 for all

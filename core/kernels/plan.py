@@ -201,7 +201,7 @@ class Plan:
 
     def _head(self, model: Any, trunk: Any, head: nn.Module, config: Any) -> None:
         """Logits: where they go is said at each step."""
-        first = len(self._rows)
+        self.tail = first = len(self._rows)  # from here on, rows of which nobody wants logits may be left out
         norm = Norm(trunk.get_submodule(trunk.norm_name))
         nowhere = Buffer(0)
         self._product(head, self.h, nowhere, 0, norm=norm, scale=1 / (getattr(config, "logits_scaling", None) or 1.0))

@@ -70,13 +70,13 @@ _states: "WeakKeyDictionary[nn.Module, _State]" = WeakKeyDictionary()
 
 
 def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None:
-    """A function that computes the next token's logits of every row, or None where the plain path is to run: another device, gradients,
-    taps, hooks, training, too many rows, a model that is not Llama-like.
+    """A function that computes the logits after the tokens that the cache lacks, or None where the plain path is to run: another device,
+    gradients, taps, hooks, training, too many rows or tokens, a model that is not Llama-like.
 
-    mask (batch, tokens) speaks of one token more than the cache holds. The function takes that token's ids (batch, 1), puts its keys
-    and values into the cache and returns (batch, vocabulary) float32.
+    mask (batch, tokens) speaks of one token more than the cache holds, or of some, where there is one row. The function takes their ids
+    (batch, new), puts their keys and values into the cache and returns (batch, new, vocabulary) float32.
     """
-    if not _allowed.get() or cache is None or not len(cache) or cache.cross or machine.reason_against():
+    if not _allowed.get() or cache is None or not len(cache) or cache.cross or cache.virtual or machine.reason_against():
         return None
     if torch.is_grad_enabled() or active() or model.training:
         return None
@@ -88,7 +88,7 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
     if decoder is None or (positions := decoder.places(mask, cache)) is None:
         return None
     try:
-        machine.compiled(machine.tile_for(len(mask)))
+        machine.compiled(machine.tile_for(positions.size))
     except Exception as error:  # Numba or LLVM on a machine that nobody has tried
         way.decoder, way.reason = None, f"the step cannot be compiled here: {one_line(error)}"
         logger.warning("%s: %s", type(model).__name__, describe(model))

@@ -130,7 +130,7 @@ def normed(op, src, dst):  # type: ignore[no-untyped-def]
 @jit
 def prepared(op, tid, team, batch):  # type: ignore[no-untyped-def]
     """Rows as the products after it read them: normalised, and in planes of bytes where they are multiplied with blocks."""
-    for t in range(tid, batch, team):
+    for t in range(op.skipped + tid, batch, team):
         normed(op, op.src + t * op.src_stride, op.dst + t * op.dst_stride)
         if op.blocks:
             prepare(op.dst + t * op.dst_stride, (op.columns + 31) // 32)
@@ -141,7 +141,7 @@ def product(op, tid, team, batch, rows, out):  # type: ignore[no-untyped-def]
     """weight · rows, 16 outputs at a time, the weight read once for a tile of rows."""
     blocks, groups, tile = (op.columns + 31) // 32, (op.rows + 15) // 16, len(rows)
     for group in range(groups * tid // team, groups * (tid + 1) // team):
-        for t in range(0, batch, tile):
+        for t in range(op.skipped // tile * tile, batch, tile):
             at = op.src + t * op.src_stride
             if op.form <= F16:
                 dense(op.form, op.weight, 16 * group, min(op.rows, 16 * group + 16), at, op.src_stride, op.columns, out, rows)
@@ -150,7 +150,7 @@ def product(op, tid, team, batch, rows, out):  # type: ignore[no-untyped-def]
             else:
                 size = 320 if op.form == Q4_1 else 288
                 four_bits(op.form, op.weight + size * blocks * group, blocks, at, op.src_stride, out, rows)
-            for i in range(min(tile, batch - t)):
+            for i in range(max(0, op.skipped - t), min(tile, batch - t)):
                 finish(op, out + 64 * i, t + i, group)
 
 
@@ -196,7 +196,7 @@ def add_row(op, tid, team, batch, scratch):  # type: ignore[no-untyped-def]
 @jit
 def cap(op, tid, team, batch):  # type: ignore[no-untyped-def]
     """cap · tanh(dst / cap), in place."""
-    for row in range(batch):
+    for row in range(op.skipped, batch):
         for i in range(op.columns * tid // team, op.columns * (tid + 1) // team):
             at = op.dst + row * op.dst_stride + 4 * i
             put(at, np.float32(op.cap * math.tanh(one(at) / op.cap)))

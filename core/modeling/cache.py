@@ -147,14 +147,14 @@ class Cache:
         self._layers[layer] = _Layer(keys, values, window=self._windows.get(layer))
         return keys, values
 
-    def extend(self) -> list[tuple[torch.Tensor, torch.Tensor, int, int]]:
-        """Make room for one more token, which then counts as held -> each layer's whole memory, keys and values (batch, kv heads,
-        capacity, head width), the place in it that the caller writes, and how many tokens came before its first."""
+    def extend(self, new: int = 1) -> list[tuple[torch.Tensor, torch.Tensor, int, int]]:
+        """Make room for so many more tokens, which then count as held -> each layer's whole memory, keys and values (batch, kv heads,
+        capacity, head width), the first place in it that the caller writes, and how many tokens came before its first."""
         for layer in self._layers.values():
-            layer.reserve(1)
-            layer.length += 1
+            layer.reserve(new)
+            layer.length += new
         layers = [self._layers[index] for index in range(len(self))]
-        return [(layer.keys, layer.values, layer.length - 1, layer.dropped) for layer in layers]
+        return [(layer.keys, layer.values, layer.length - new, layer.dropped) for layer in layers]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens read so far."""

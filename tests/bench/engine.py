@@ -28,18 +28,19 @@ def rows(subjects: Subjects) -> list[Row]:
         )
         for kind in ("float32", "gguf")
     ]
-    table.append(
+    table += [
         Row(
-            "turn.second",
+            f"turn.second.{kind}",
             "s",
-            lambda: second_turn(subjects),
+            lambda kind=kind: second_turn(subjects, kind),
             lambda: seconds(lambda: first_token(subjects.reference("float32"), subjects.ids(HISTORY + TURN))),
             "transformers on the whole text",
             aim=10,
             times=True,
             note=f"{TURN} tokens after {HISTORY}, to the first token",
         )
-    )
+        for kind in ("float32", "gguf")
+    ]
     return table
 
 
@@ -66,9 +67,9 @@ def _ask(asked: Engine, subjects: Subjects, people: int, new: int) -> None:
         request.result()
 
 
-def second_turn(subjects: Subjects) -> float:
+def second_turn(subjects: Subjects, kind: str) -> float:
     """Seconds to the first token, the history having been read for the turn before."""
-    asked, ids = engine(subjects, "float32"), subjects.ids(HISTORY + TURN)[0]
+    asked, ids = engine(subjects, kind), subjects.ids(HISTORY + TURN)[0]
     asked.run(lambda model: asked.prefixes.clear())
     asked.submit(ids[:HISTORY], max_new_tokens=1).result()
     asked.run(lambda model: None)  # what was read is put away

@@ -15,7 +15,7 @@ from support import Row, close, randomise
 import core
 from core import kernels
 from core.checkpoints.blocks import quantize as quantize_matrix
-from core.generation.step import decode_step
+from core.generation.step import decode_step, decode_steps
 from core.modeling.cache import Cache
 from core.modeling.model import put_module
 from core.modeling.quantization import plain_state
@@ -58,8 +58,22 @@ def logits_of(model: Any, ids: torch.Tensor, mask: torch.Tensor, prompt: int) ->
     return [decode_step(model, ids[:, :end], mask[:, :end], cache) for end in range(prompt, ids.shape[1] + 1)]
 
 
+@torch.inference_mode()
+def logits_along(model: Any, ids: torch.Tensor, mask: torch.Tensor, prompt: int, most: int) -> list[torch.Tensor]:
+    """The same of one text, some tokens a step: 2, 3, and so on up to `most`."""
+    cache, found, end = Cache(), [decode_step(model, ids[:, :prompt], mask[:, :prompt], Cache())], prompt
+    decode_step(model, ids[:, :prompt], mask[:, :prompt], cache)
+    for new in range(2, most + 1):
+        new = min(new, ids.shape[1] - end)
+        if new:
+            end += new
+            found += decode_steps(model, ids[:, :end], mask[:, :end], cache, keep=new).unbind(1)
+    return found
+
+
 def compare(model: Any, batch: int, length: int = 14, prompt: int = 6, check: Callable[..., None] = close) -> None:
-    """Both paths over one text, then the compiled one again: its first step of all is computed on both."""
+    """Both paths over one text, then the compiled one again: its first step of all is computed on both. A single text also some tokens a
+    step."""
     ids, mask = texts(batch, length, model.config.vocab_size)
     with kernels.off():
         expected = logits_of(model, ids, mask, prompt)
@@ -68,6 +82,11 @@ def compare(model: Any, batch: int, length: int = 14, prompt: int = 6, check: Ca
     assert kernels.describe(model).startswith("compiled step"), kernels.describe(model)
     for ours, plain in zip(found, expected, strict=True):
         check(ours, plain)
+    if batch == 1:
+        with kernels.off():
+            expected = logits_along(model, ids, mask, prompt, length)
+        for ours, plain in zip(logits_along(model, ids, mask, prompt, length), expected, strict=True):
+            check(ours, plain)
 
 
 def nearly(ours: torch.Tensor, plain: torch.Tensor) -> None:
@@ -120,7 +139,7 @@ def logits_after(model: Any, prefill: Any, ids: torch.Tensor, mask: torch.Tensor
     for end in range(prompt + 1, ids.shape[1] + 1):
         step = kernels.step_for(model, mask[:, :end], cache)
         assert step is not None, kernels.describe(model)
-        found.append(step(ids[:, end - 1 : end]))
+        found.append(step(ids[:, end - 1 : end])[:, -1])
     return found
 
 
@@ -163,7 +182,7 @@ def test_half_precision_in_the_cache(dtype: torch.dtype, step: float) -> None:
         expected = decode_step(model, ids, mask, exact)
     compiled = kernels.step_for(model, mask, half)
     assert compiled is not None
-    off = (compiled(ids[:, -1:]) - expected).abs().max() / expected.abs().max()
+    off = (compiled(ids[:, -1:])[:, -1] - expected).abs().max() / expected.abs().max()
     assert off < 8 * step
     for ours, theirs in zip(half[0], exact[0], strict=True):
         assert (ours[:, :, :-1] == theirs[:, :, :-1]).all()
@@ -261,6 +280,8 @@ def test_what_is_left_to_the_plain_path() -> None:
         assert kernels.step_for(model, mask, copy.deepcopy(cache)) is None and "hooks" in kernels.describe(model)
         hook.remove()
         assert kernels.step_for(model, mask, copy.deepcopy(cache)) is not None
+        long = torch.ones(1, 7 + 33, dtype=torch.long)
+        assert kernels.step_for(model, long, cache) is None and kernels.step_for(model, long[:, 1:], cache) is not None
         many, crowd = Cache(), texts(17, 8, 117)
         decode_step(model, crowd[0][:, :-1], crowd[1][:, :-1], many)
         assert kernels.step_for(model, crowd[1], many) is None
