@@ -70,7 +70,7 @@ def decode_steps(
         new = mask.shape[1] - past
         written = record is None and new <= ids.shape[1]
         if written and (compiled := kernels.step_for(model, mask, cache)) is not None:
-            return compiled(ids[:, -new:])[:, -keep:]
+            return compiled(ids[:, -new:], keep)
         places = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)[:, past:]
         out = model(**_tokens(model, ids, embeds, past), attention_mask=mask, position_ids=places, **wanted)
     if record is not None:

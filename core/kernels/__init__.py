@@ -2,7 +2,7 @@
 model's forward.
 
     step = kernels.step_for(model, mask, cache)      # None where the plain path is to run
-    logits = step(ids)                               # (batch, new) -> (batch, new, vocabulary)
+    logits = step(ids)                               # (batch, new) -> (batch, 1, vocabulary)
 
 What it computes equals the plain path: each model's first step is computed on both and compared. `describe` says which path runs
 and why; `off()`, or VITRINE_KERNELS=0, turns compiled steps off; `warm_up` compiles them ahead. Read plan.py (a model as a table of

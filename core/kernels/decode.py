@@ -14,7 +14,6 @@ from core.modeling.cache import Cache
 
 EXACT, ROUNDED = 1e-3, 0.1  # how far logits may be from the plain path's, of the largest: in float32, and in half precision
 TABLE = 512  # positions whose turns are computed at once
-ALONG = 2 * ROWS  # new tokens of one text: for more of them PyTorch's products are faster
 
 _crew = crew.Crew()
 
@@ -42,7 +41,7 @@ class Decoder:
         plan, (batch, length) = self.plan, mask.shape
         past = cache.get_seq_length()
         along = batch == 1 and all(rope.steady for rope in plan.ropes.values())
-        if len(cache) != plan.layers or not (0 < length - past <= (ALONG if along else 1)) or batch > ROWS:
+        if len(cache) != plan.layers or not (0 < length - past <= (ROWS if along else 1)) or batch > ROWS:
             return None
         keys, values = cache[0]
         if keys.dtype not in pack.PLAIN or keys.device.type != "cpu" or values.dtype != keys.dtype:
@@ -56,45 +55,42 @@ class Decoder:
         positions = np.arange(past, length)[None] - padding[:, None]
         return positions if positions.min() >= 0 else None
 
-    def step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache) -> torch.Tensor:
-        """ids (batch, new), positions as `places` has them -> logits (batch, new, vocabulary) float32; keys and values go into the cache."""
+    def step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache, keep: int = 1) -> torch.Tensor:
+        """ids (batch, new), positions as `places` has them -> the logits after the last `keep` of them (batch, keep, vocabulary) float32;
+        keys and values go into the cache."""
         with self._lock, crew.one_thread():
-            parts = [
-                self._step(model, ids[:, at : at + ROWS], positions[:, at : at + ROWS], cache)
-                for at in range(0, ids.shape[1], ROWS)
-            ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+            return self._step(model, ids, positions, cache, min(keep, ids.shape[1]))
 
-    def _step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache) -> torch.Tensor:
-        """At most as many tokens as a plan has rows."""
-        plan, new, batch, places = self.plan, ids.shape[1], ids.numel(), positions.ravel()
+    def _step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache, keep: int) -> torch.Tensor:
+        plan, (texts, new), batch = self.plan, ids.shape, ids.numel()
         plan.starts[:batch] = (cache.get_seq_length() + np.arange(new) - positions).ravel()
         with torch.inference_mode():
             trunk = model.base_model
             x = trunk.embed(trunk.get_input_embeddings()(ids), torch.from_numpy(positions))
             torch.from_numpy(plan.h.memory)[:batch, : plan.width] = x.flatten(0, 1)
-            self._turn(places)
+            self._turn(positions.ravel())
             self._tell_cache(cache, new)
-            logits = torch.empty(batch, plan.vocabulary)
-        plan.ops["dst"][plan.outputs] = logits.data_ptr()
-        plan.ops["dst_stride"][plan.outputs] = 4 * plan.vocabulary
+            logits = torch.empty(texts, keep, plan.vocabulary)
+        skipped, stride = new - keep, 4 * plan.vocabulary
+        plan.ops["skipped"][plan.tail :] = skipped
+        plan.ops["dst"][plan.outputs], plan.ops["dst_stride"][plan.outputs] = logits.data_ptr() - skipped * stride, stride
         tile = machine.tile_for(batch)
         wanted, began = self.pace.team() if new == 1 else self.pace.best(), time.perf_counter()
         start = (self._scratch.ctypes.data + 63) // 64 * 64
         self.team = _crew.step(machine.compiled(tile), wanted, plan.ops, batch, (0,) * tile, start, plan.scratch_size)
         if new == 1:
             self.pace.took(wanted, time.perf_counter() - began)
-        return logits.view(*ids.shape, -1)
+        return logits
 
     def prove(
-        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: np.ndarray, cache: Cache
+        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: np.ndarray, cache: Cache, keep: int = 1
     ) -> tuple[torch.Tensor, str | None]:
         """The first step, on both paths -> the plain path's logits, and in what the compiled step differs from them, if it does."""
         past = cache.get_seq_length()
-        found = self.step(model, ids, positions, cache)
+        found = self.step(model, ids, positions, cache, keep)
         cache.trim(past)
         places = torch.from_numpy(positions)
-        out = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=ids.shape[1])
+        out = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=keep)
         logits = out.logits.float()
         off, largest = (found - logits).abs().max().item(), max(1.0, logits.abs().max().item())
         self.proven = off <= (EXACT if self._exact else ROUNDED) * largest

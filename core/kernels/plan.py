@@ -14,7 +14,7 @@ from core.kernels import ops, pack
 from core.modeling.decoder import SLIDING, RotaryDecoder
 from core.modeling.layers import RMSNorm
 
-ROWS = 16  # of a batch, at most
+ROWS = 32  # of a batch, or new tokens of one text, at most: for more of them PyTorch's products are as fast
 SLACK = 16  # numbers behind each row, so that whole vectors may be read and written
 ACTIVATIONS = {
     "silu": ops.SILU,

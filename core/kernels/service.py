@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 WAYS = 8  # plans that are kept for a model, one for each set of adapters in use
 LOOK_EVERY = 1.0  # seconds; also when a generation begins
-Step = Callable[[torch.Tensor], torch.Tensor]
+Step = Callable[..., torch.Tensor]
 
 _allowed: ContextVar[bool] = ContextVar("kernels", default=True)
 
@@ -74,7 +74,8 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
     gradients, taps, hooks, training, too many rows or tokens, a model that is not Llama-like.
 
     mask (batch, tokens) speaks of one token more than the cache holds, or of some, where there is one row. The function takes their ids
-    (batch, new), puts their keys and values into the cache and returns (batch, new, vocabulary) float32.
+    (batch, new), and how many of the last ones are to be answered (1); it puts their keys and values into the cache and returns
+    (batch, kept, vocabulary) float32.
     """
     if not _allowed.get() or cache is None or not len(cache) or cache.cross or cache.virtual or machine.reason_against():
         return None
@@ -94,10 +95,10 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
         logger.warning("%s: %s", type(model).__name__, describe(model))
         return None
 
-    def step(ids: torch.Tensor) -> torch.Tensor:
+    def step(ids: torch.Tensor, keep: int = 1) -> torch.Tensor:
         if decoder.proven:
-            return decoder.step(model, ids, positions, cache)
-        logits, difference = decoder.prove(model, ids, mask, positions, cache)
+            return decoder.step(model, ids, positions, cache, keep)
+        logits, difference = decoder.prove(model, ids, mask, positions, cache, keep)
         if difference is not None:
             way.decoder, way.reason = None, difference
             logger.warning("%s: %s", type(model).__name__, describe(model))

@@ -282,7 +282,7 @@ def test_what_is_left_to_the_plain_path() -> None:
         assert kernels.step_for(model, mask, copy.deepcopy(cache)) is not None
         long = torch.ones(1, 7 + 33, dtype=torch.long)
         assert kernels.step_for(model, long, cache) is None and kernels.step_for(model, long[:, 1:], cache) is not None
-        many, crowd = Cache(), texts(17, 8, 117)
+        many, crowd = Cache(), texts(33, 8, 117)
         decode_step(model, crowd[0][:, :-1], crowd[1][:, :-1], many)
         assert kernels.step_for(model, crowd[1], many) is None
     assert kernels.step_for(model, mask, cache) is None  # gradients may be wanted
