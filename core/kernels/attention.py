@@ -1,5 +1,6 @@
-"""Attention of one new token a row, or of some new tokens of one text, over the cache's own memory. Positions are read in chunks of which each gives a maximum, a sum and
-a vector, so that threads share a long text and the result does not depend on how many they are. Dao et al. 2023 (flash decoding)."""
+"""Attention of one new token a row, or of some new tokens of one text, over the cache's own memory. Positions are read in chunks of which
+each gives a maximum, a sum and a vector, so that threads share a long text and the result does not depend on how many they are. Dao et
+al. 2023 (flash decoding)."""
 
 from collections.abc import Callable
 from typing import Any

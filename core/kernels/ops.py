@@ -28,10 +28,7 @@ OP = np.dtype(
         ("src_stride", "i8"),
         ("dst", "i8"),
         ("dst_stride", "i8"),
-        (
-            "skipped",
-            "i8",
-        ),  # rows at the beginning of the batch of which nobody wants it: the head's, of tokens that are only read
+        ("skipped", "i8"),  # rows at the batch's beginning that are left out: the head's, of tokens that are only read
         ("columns", "i8"),  # numbers of a row that are read
         ("rows", "i8"),  # numbers of a row that are written; of a product: the weight's rows
         ("weight", "i8"),

@@ -60,14 +60,14 @@ def logits_of(model: Any, ids: torch.Tensor, mask: torch.Tensor, prompt: int) ->
 
 @torch.inference_mode()
 def logits_along(model: Any, ids: torch.Tensor, mask: torch.Tensor, prompt: int, most: int) -> list[torch.Tensor]:
-    """The same of one text, some tokens a step: 2, 3, and so on up to `most`."""
+    """The same of one text, some tokens a step, 2, 3, and so on up to `most`: after each token of a step, or after its last."""
     cache, found, end = Cache(), [decode_step(model, ids[:, :prompt], mask[:, :prompt], Cache())], prompt
     decode_step(model, ids[:, :prompt], mask[:, :prompt], cache)
     for new in range(2, most + 1):
         new = min(new, ids.shape[1] - end)
         if new:
             end += new
-            found += decode_steps(model, ids[:, :end], mask[:, :end], cache, keep=new).unbind(1)
+            found += decode_steps(model, ids[:, :end], mask[:, :end], cache, keep=1 if new % 3 == 0 else new).unbind(1)
     return found
 
 
