@@ -18,8 +18,10 @@ def word_pieces(lower: bool = True) -> list[str]:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(training_lines(), trainers.WordPieceTrainer(vocab_size=700, special_tokens=special))
+    letters = sorted({letter for line in training_lines() for letter in tokenizer.normalizer.normalize_str(line)} - {" "})
+    # the trainer numbers letters within words as its hash table has them, and ties go by number: another vocabulary each time, unless told
+    first = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##{letter}" for letter in letters)]
+    tokenizer.train_from_iterator(training_lines(), trainers.WordPieceTrainer(vocab_size=700, special_tokens=first))
     vocabulary = tokenizer.get_vocab()
     # GGUF marks where a word begins with ▁, so that no piece of this vocabulary may hold one
     return [token for token in sorted(vocabulary, key=vocabulary.__getitem__) if "▁" not in token]
