@@ -127,8 +127,9 @@ def build(workbench: Workbench) -> gr.Blocks:
                 return gr.skip(), gr.skip(), gr.skip(), "Send a message first: then its text can be looked into."
             return gr.Tabs(selected="inspect"), words, model, ""
 
-        def look_into(text: Callable[[Sequence[Any]], str], model: str, *values: Any) -> tuple[Any, ...]:
-            return gr.Tabs(selected="inspect"), text(values), model
+        def look_into(shown: Callable[[Sequence[Any]], Any], field: str, model: str, *values: Any) -> tuple[Any, ...]:
+            given = [shown(values) if name == field else None if name in ("image", "sound") else "" for name in lens.fields]
+            return gr.Tabs(selected="inspect"), model, *given
 
         def to_chat() -> tuple[Any, Any]:
             return gr.Tabs(selected="text"), gr.Tabs(selected="chat")
@@ -156,9 +157,9 @@ def build(workbench: Workbench) -> gr.Blocks:
             return names
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        chat.inside.click(look_inside, [chat.kept, chat.model], [tabs, lens.text, lens.model, chat.said], **private).then(
-            lens.work, [lens.model, lens.text], lens.outputs, **private
-        )
+        chat.inside.click(
+            look_inside, [chat.kept, chat.model], [tabs, lens.fields["text"], lens.model, chat.said], **private
+        ).then(lens.work, lens.inputs, lens.outputs, **private)
         for view in (train.view, listed.view):
             view.chat(chat_with, None, [tabs, text_tabs, chat.model, chat.adapter, chat.said], **private)
         shelf.view.chat(chat_with_model, None, [tabs, text_tabs, chat.model, chat.said], **private)
@@ -167,8 +168,11 @@ def build(workbench: Workbench) -> gr.Blocks:
                 event(choices(one.task.task), one.model, one.model, **private)
             if one.task.looked_into is not None:
                 one.inside.click(
-                    partial(look_into, one.task.looked_into), [one.model, *one.inputs], [tabs, lens.text, lens.model], **private
-                ).then(lens.work, [lens.model, lens.text], lens.outputs, **private)
+                    partial(look_into, one.task.looked_into, one.task.looked_at),
+                    [one.model, *one.inputs],
+                    [tabs, lens.model, *lens.fields.values()],
+                    **private,
+                ).then(lens.work, lens.inputs, lens.outputs, **private)
         for at, widget, tasks in (
             (at_chat, chat.model, ("text-generation",)),
             (at_completion, completion.model, ("text-generation",)),

@@ -4,8 +4,9 @@ GET /attention/ID/lod                uint8 (layers, heads, at most 64, at most 6
 GET /attention/ID/head/LAYER/HEAD    uint8 (q, k)
 GET /attention/ID/mean/LAYER         uint8 (q, k): mean over the heads of a layer;  /attention/ID/mean: over all
 GET /attention/ID/hidden             float32, little endian: norms (layers + 1, tokens), points (…, …, 2), share (layers + 1)
+GET /attention/ID/image              uint8 (height, width, 3): what the patches are cut from
 
-Bytes are round(255 sqrt p). The header `x-dims` gives the sizes in this order. A wrong id or number: 404, {"error": sentence}.
+Bytes of attention are round(255 sqrt p). The header `x-dims` gives the sizes in this order. A wrong id or number: 404, {"error": sentence}.
 """
 
 import secrets
@@ -20,7 +21,7 @@ from starlette.routing import Route
 
 from core.lens import Inspection, pool
 
-KEPT = 8
+KEPT = 24
 BYTES = 1 << 30
 
 
@@ -60,9 +61,6 @@ inspections = InspectionStore()
 
 def handle(inspection: Inspection, model: str, store: InspectionStore = inspections) -> dict[str, Any]:
     """Keep an inspection and say what a view needs to draw its frame: sizes and tokens, no patterns."""
-    note = ""
-    if inspection.cut:
-        note = f"The text was cut: {inspection.cut} tokens at its end are left out, {len(inspection.ids)} are shown."
     return {
         "id": store.put(inspection),
         "model": model,
@@ -71,9 +69,12 @@ def handle(inspection: Inspection, model: str, store: InspectionStore = inspecti
         "kv_heads": inspection.kv_heads,
         "causal": inspection.causal,
         "tokens": inspection.tokens,
+        "columns": inspection.columns or inspection.tokens,
+        "crossed": inspection.columns is not None,
         "ids": inspection.ids,
         "predictions": [[token, round(p, 7)] for token, p in inspection.predictions],
-        "note": note,
+        "grid": inspection.grid,
+        "cut": inspection.cut,
     }
 
 
@@ -129,10 +130,16 @@ def routes(workbench: Any = None, store: InspectionStore = inspections) -> list[
         flat = np.concatenate([seen.norms.ravel(), seen.points.ravel(), seen.share]).astype("<f4")
         return _bytes(flat, seen.norms.shape)
 
+    def image(request: Request) -> Response:
+        if isinstance(seen := found(request), Response):
+            return seen
+        return _missing("This is no image.") if seen.image is None else _bytes(seen.image, seen.image.shape)
+
     return [
         Route("/attention/{id}/lod", lod),
         Route("/attention/{id}/head/{layer}/{head}", head),
         Route("/attention/{id}/mean", mean),
         Route("/attention/{id}/mean/{layer}", mean),
         Route("/attention/{id}/hidden", hidden),
+        Route("/attention/{id}/image", image),
     ]

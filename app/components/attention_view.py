@@ -46,13 +46,19 @@ TEMPLATE = """
       <p class="av-readout" aria-live="polite"></p>
     </div>
     <div class="av-side">
+      <div class="av-image"><p class="av-lead"></p><canvas class="av-picture" role="img"
+        aria-label="The image as the model sees it, its patches lit by their attention."></canvas></div>
       <div class="av-bars"></div>
       <div class="av-next"><p class="av-lead">After this text the model expects</p><div class="av-nextlist"></div></div>
     </div>
     <div class="av-tokens">
       <h3>Tokens</h3>
       <p class="av-hint">Point at a token, or go along with the arrow keys, to see where its attention goes; click or Enter holds it.</p>
-      <div class="av-strip" dir="auto" role="group" aria-label="The text's tokens. Arrow keys move, Enter holds one."></div>
+      <div class="av-strip av-rows" dir="auto" role="group" aria-label="The tokens that read. Arrow keys move, Enter holds one."></div>
+      <div class="av-crossed">
+        <h3>What they read</h3>
+        <div class="av-strip av-columns" dir="auto" role="group" aria-label="What is read. Arrow keys move, Enter holds one."></div>
+      </div>
     </div>
   </div>
 </div>

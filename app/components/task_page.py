@@ -29,7 +29,7 @@ class Task:
     """What a task's tab is made of; the rest is the same for all.
 
     call: the input widgets' values -> the pipeline's arguments, by position and by name; raises VitrineError where something is missing.
-    show: (result, values) -> HTML. looked_into: values -> the text for Inspect, None where there is none.
+    show: (result, values) -> HTML. looked_into: values -> what Inspect is given, into its field `looked_at` (text, image, sound).
     picked: (values, what a click took) -> new values of the input widgets. hub: the model that a person with a network would take.
     examples: the widgets' values; a Path is a file.
     """
@@ -46,7 +46,8 @@ class Task:
     hub: str
     button: str = "Run"
     shown_options: tuple[str, ...] = ()
-    looked_into: Callable[[Values], str] | None = None
+    looked_into: Callable[[Values], Any] | None = None
+    looked_at: str = "text"
     picked: Callable[[Values, str], list[Any]] | None = None
     fixed: dict[str, Any] = field(default_factory=dict)
 

@@ -8,11 +8,12 @@
   function mount(root, { props, watch }) {
     const C = window.VitrineCanvas;
     const find = (name) => root.querySelector("." + name);
-    const view = find("av"), grid = find("av-grid"), large = find("av-large"), say = find("av-say"), strip = find("av-strip");
+    const view = find("av"), grid = find("av-grid"), large = find("av-large"), say = find("av-say"), picture = find("av-picture");
+    const strips = { query: find("av-rows"), key: find("av-columns") };
     const readout = find("av-readout"), bars = find("av-bars"), next = find("av-next"), title = find("av-title");
     let info = null, lod = null, side = [0, 0], cell = 32, thumbs = [];
     let layer = 0, head = 0, scope = "head", shown = null, plot = null, query = -1, key = -1, pinned = false, turn = 0;
-    let by = "query", as = "map";
+    let by = "query", as = "map", pixels = null;
     const cache = new Map();
 
     // ------------------------------------------------------------------ data
@@ -21,7 +22,7 @@
       const mine = ++turn;
       cache.clear();
       thumbs = [];
-      shown = lod = null;
+      shown = lod = pixels = null;
       query = key = -1;
       pinned = false;
       info = value && value.id ? value : null;
@@ -30,13 +31,18 @@
       if (!info) return;
       layer = Math.min(layer, info.layers - 1);
       head = Math.min(head, info.heads - 1);
-      fillStrip();
+      view.dataset.crossed = info.crossed;
+      view.dataset.image = !!info.grid;
+      fillStrip(strips.query, info.tokens);
+      fillStrip(strips.key, info.crossed ? info.columns : []);
       fillNext();
       try {
         const answer = await C.bytes(`/attention/${info.id}/lod`);
         if (mine !== turn) return;
         lod = new Uint8Array(answer.data);
         side = answer.dims.slice(2);
+        if (info.grid) pixels = await imageOf(info.id);
+        if (mine !== turn) return;
         const hide = info.causal ? (r, c) => c * side[0] > r * side[1] + side[1] - 1 : null;
         for (let l = 0; l < info.layers; l++)
           for (let h = 0; h < info.heads; h++)
@@ -73,10 +79,9 @@
           cache.set(path, new Uint8Array(answer.data));
         }
         if (path !== `/attention/${id}/` + { head: `head/${layer}/${head}`, layer: `mean/${layer}`, all: "mean" }[scope]) return;
-        const n = info.tokens.length;
-        shown = { bytes: cache.get(path), n };
-        shown.image = C.picture(shown.bytes, 0, n, n, info.causal ? (r, c) => c > r : null);
-        if (query < 0 || query >= n) query = n - 1;
+        shown = { bytes: cache.get(path), rows: info.tokens.length, columns: info.columns.length };
+        shown.image = C.picture(shown.bytes, 0, shown.rows, shown.columns, info.causal ? (r, c) => c > r : null);
+        if (query < 0 || query >= chosen().length) query = info.grid ? 0 : chosen().length - 1;
         title.textContent = name();
         drawLarge();
         showQuery();
@@ -84,6 +89,21 @@
       } catch (error) {
         if (info && info.id === id) fail(error);
       }
+    }
+
+    // `query` is a place among those chosen from, `key` among the others: rows and columns, or by "is read by" columns and rows.
+    const chosen = () => (by === "query" ? info.tokens : info.columns);
+    const others = () => (by === "query" ? info.columns : info.tokens);
+    const byteOf = (q, k) => shown.bytes[q * shown.columns + k];
+
+    async function imageOf(id) {
+      const answer = await C.bytes(`/attention/${id}/image`), [height, width] = answer.dims, rgb = new Uint8Array(answer.data);
+      const canvas = C.make("canvas"), data = new ImageData(width, height);
+      canvas.width = width;
+      canvas.height = height;
+      for (let i = 0; i < width * height; i++) data.data.set([rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2], 255], 4 * i);
+      canvas.getContext("2d").putImageData(data, 0, 0);
+      return canvas;
     }
 
     const kv = (h) => Math.floor((h * info.kv_heads) / info.heads);
@@ -182,87 +202,86 @@
       const room = large.parentElement.clientWidth;
       if (!room) return;
       if (as === "lines") return drawLines(target, density, Math.min(room, 620));
-      const n = shown.n, t = C.theme(view), small = room < 480;
+      const { rows, columns } = shown, t = C.theme(view), small = room < 480;
       const probe = large.getContext("2d");
       probe.font = `12px ${t.font}`;
-      const longest = Math.max(...info.tokens.map((token) => probe.measureText(token).width));
-      const margin = Math.ceil(Math.min(longest + 12, small ? 64 : 104));
-      const pixel = Math.max(1, Math.min(small ? 34 : 40, Math.floor((Math.min(room, 760) - margin - 8) / n) || 1));
-      const length = Math.min(n * pixel, Math.min(room, 760) - margin - 8), step = length / n;
-      const width = margin + length + 8, height = margin + length + 48;
-      const g = C.prepare(target || large, Math.max(width, Math.min(room, 300)), height, density);
+      const edgeOf = (words) => Math.ceil(Math.min(Math.max(...words.map((word) => probe.measureText(word).width)) + 12, small ? 64 : 104));
+      const left = edgeOf(info.tokens), top = edgeOf(info.columns), most = Math.min(room, 760) - left - 8;
+      const pixel = Math.max(1, Math.min(small ? 34 : 40, Math.floor(most / columns) || 1));
+      const width = Math.min(columns * pixel, most), stepX = width / columns;
+      const stepY = info.crossed ? Math.min(40, Math.max(stepX, Math.min(18, 620 / rows))) : stepX, height = rows * stepY;
+      const g = C.prepare(target || large, Math.max(left + width + 8, Math.min(room, 300)), top + height + 48, density);
       if (target) {
         g.fillStyle = t.back;
         g.fillRect(0, 0, 4000, 4000);
       }
       g.imageSmoothingEnabled = false;
-      g.drawImage(shown.image, margin, margin, length, length);
-      plot = { margin, length, step };
+      g.drawImage(shown.image, left, top, width, height);
+      plot = { left, top, stepX, stepY };
       g.strokeStyle = t.line;
       g.lineWidth = 1;
-      g.strokeRect(margin - 0.5, margin - 0.5, length + 1, length + 1);
-      g.font = `${Math.max(10, Math.min(12, step - 1))}px ${t.font}`;
+      g.strokeRect(left - 0.5, top - 0.5, width + 1, height + 1);
       g.textBaseline = "middle";
-      const skip = Math.max(1, Math.ceil(12 / step));
-      const label = (i, chosen) => {
-        const middle = margin + (i + 0.5) * step;
-        return { middle, colour: chosen ? t.text : t.quiet };
+      const [row, column] = by === "query" ? [query, key] : [key, query];
+      const labels = (words, step, held, draw) => {
+        g.font = `${Math.max(10, Math.min(12, step - 1))}px ${t.font}`;
+        const skip = Math.max(1, Math.ceil(12 / step));
+        words.forEach((word, i) => {
+          const near = held >= 0 && i !== held && Math.abs(i - held) * step < 12;
+          if ((i % skip || near) && i !== held) return;
+          g.fillStyle = i === held ? t.text : t.quiet;
+          draw(word, (i + 0.5) * step);
+        });
       };
-      const near = (i, chosen) => chosen >= 0 && i !== chosen && Math.abs(i - chosen) * step < 12;
-      for (let i = 0; i < n; i++) {
-        if ((i % skip === 0 && !near(i, query)) || i === query) {
-          const at = label(i, i === query);
-          g.fillStyle = at.colour;
-          g.textAlign = "right";
-          g.fillText(C.fit(g, info.tokens[i], margin - 10), margin - 5, at.middle);
-        }
-        if ((i % skip === 0 && !near(i, key)) || i === key) {
-          const at = label(i, i === key);
-          g.save();
-          g.translate(at.middle, margin - 5);
-          g.rotate(-Math.PI / 2);
-          g.textAlign = "left";
-          g.fillStyle = at.colour;
-          g.fillText(C.fit(g, info.tokens[i], margin - 10), 0, 0);
-          g.restore();
-        }
-      }
+      labels(info.tokens, stepY, row, (word, middle) => {
+        g.textAlign = "right";
+        g.fillText(C.fit(g, word, left - 10), left - 5, top + middle);
+      });
+      labels(info.columns, stepX, column, (word, middle) => {
+        g.save();
+        g.translate(left + middle, top - 5);
+        g.rotate(-Math.PI / 2);
+        g.textAlign = "left";
+        g.fillText(C.fit(g, word, top - 10), 0, 0);
+        g.restore();
+      });
       g.strokeStyle = t.accent;
       g.lineWidth = 1.5;
-      if (query >= 0 && by === "query") g.strokeRect(margin - 1, margin + query * step - 0.75, length + 2, step + 1.5);
-      if (key >= 0 || by === "key") {
-        const column = by === "key" ? query : key;
-        if (by === "key") g.strokeRect(margin + column * step - 0.75, margin - 1, step + 1.5, length + 2);
-        else if (step >= 3) g.strokeRect(margin + column * step, margin + query * step, step, step);
-      }
-      legend(g, t, margin, margin + length + 14, Math.min(length, 220));
+      if (by === "query") g.strokeRect(left - 1, top + query * stepY - 0.75, width + 2, stepY + 1.5);
+      else g.strokeRect(left + query * stepX - 0.75, top - 1, stepX + 1.5, height + 2);
+      if (by === "query" && key >= 0 && stepX >= 3) g.strokeRect(left + key * stepX, top + query * stepY, stepX, stepY);
+      legend(g, t, left, top + height + 14, Math.min(width, 220));
     }
 
     // Tokens that read on the left, tokens read on the right; a line as opaque as the square root of its attention.
     function drawLines(target, density, width) {
-      const n = shown.n, t = C.theme(view), step = Math.max(2, Math.min(20, 1400 / n)), top = 22;
+      const { rows, columns } = shown, t = C.theme(view), most = Math.max(rows, columns), top = 22;
+      const step = Math.max(2, Math.min(20, 1400 / most));
       const probe = large.getContext("2d");
       probe.font = `11px ${t.font}`;
-      const edge = Math.min(Math.max(...info.tokens.map((token) => probe.measureText(token).width)) + 14, width * 0.32);
-      const height = top + n * step + 8, g = C.prepare(target || large, width, height, density);
+      const edgeOf = (words) => Math.min(Math.max(...words.map((word) => probe.measureText(word).width)) + 14, width * 0.32);
+      const left = edgeOf(info.tokens), right = width - edgeOf(info.columns), height = top + most * step + 8;
+      const g = C.prepare(target || large, width, height, density);
       if (target) {
         g.fillStyle = t.back;
         g.fillRect(0, 0, width, height);
       }
-      plot = { lines: true, top, step, middle: width / 2 };
-      const y = (i) => top + (i + 0.5) * step, chosen = (q, k) => (by === "query" ? q : k) === query;
-      const least = [n > 128 ? 81 : n > 48 ? 57 : 26, 13]; // bytes: 10 %, 5 % or 1 %; of the chosen token 0.3 %
+      // the shorter side is spread over the longer one's height
+      const stepOf = (count) => (most * step) / count, y = (i, count) => top + (i + 0.5) * stepOf(count);
+      plot = { lines: true, top, step: stepOf(chosen().length) };
+      const held = (q, k) => (by === "query" ? q : k) === query;
+      const least = [most > 128 ? 81 : most > 48 ? 57 : 26, 13]; // bytes: 10 %, 5 % or 1 %; of the chosen token 0.3 %
       g.strokeStyle = t.accent;
       for (const front of [false, true])
-        for (let q = 0; q < n; q++)
-          for (let k = 0; k < n; k++) {
-            const byte = shown.bytes[q * n + k];
-            if (byte < least[+front] || chosen(q, k) !== front) continue;
+        for (let q = 0; q < rows; q++)
+          for (let k = 0; k < columns; k++) {
+            const byte = byteOf(q, k);
+            if (byte < least[+front] || held(q, k) !== front) continue;
             g.globalAlpha = front ? Math.max(0.15, byte / 255) : (0.16 * byte) / 255;
             g.lineWidth = front ? 1 + (3 * byte) / 255 : 1;
             g.beginPath();
-            g.moveTo(edge, y(q));
-            g.lineTo(width - edge, y(k));
+            g.moveTo(left, y(q, rows));
+            g.lineTo(right, y(k, columns));
             g.stroke();
           }
       g.globalAlpha = 1;
@@ -270,27 +289,23 @@
       g.font = `11px ${t.font}`;
       g.fillStyle = t.quiet;
       g.textAlign = "right";
-      g.fillText("reads", edge - 6, 9);
+      g.fillText("reads", left - 6, 9);
       g.textAlign = "left";
-      g.fillText("is read", width - edge + 6, 9);
-      const skip = Math.max(1, Math.ceil(12 / step));
-      for (let i = 0; i < n; i++) {
-        const left = by === "query" && i === query, right = by === "key" && i === query;
-        const near = Math.abs(i - query) * step < 12 && i !== query;
-        const text = C.fit(g, info.tokens[i], edge - 12);
-        if (left || (i % skip === 0 && !(by === "query" && near))) {
-          g.fillStyle = left ? t.text : t.quiet;
-          g.textAlign = "right";
-          g.fillText(text, edge - 6, y(i));
-        }
-        if (right || (i % skip === 0 && !(by === "key" && near))) {
-          g.fillStyle = right ? t.text : t.quiet;
-          g.textAlign = "left";
-          g.fillText(text, width - edge + 6, y(i));
-        }
-      }
+      g.fillText("is read", right + 6, 9);
+      const words = (list, which, align, x, room) => {
+        const own = stepOf(list.length), skip = Math.max(1, Math.ceil(12 / own));
+        g.textAlign = align;
+        list.forEach((word, i) => {
+          const mine = by === which && i === query, near = by === which && i !== query && Math.abs(i - query) * own < 12;
+          if ((i % skip || near) && !mine) return;
+          g.fillStyle = mine ? t.text : t.quiet;
+          g.fillText(C.fit(g, word, room), x, y(i, list.length));
+        });
+      };
+      words(info.tokens, "query", "right", left - 6, left - 12);
+      words(info.columns, "key", "left", right + 6, width - right - 12);
       g.fillStyle = t.accent;
-      g.fillRect(by === "query" ? edge - 3 : width - edge, y(query) - Math.max(4, step / 2 - 1), 3, Math.max(8, step - 2));
+      g.fillRect(by === "query" ? left - 3 : right, y(query, chosen().length) - Math.max(4, step / 2 - 1), 3, Math.max(8, step - 2));
     }
 
     function legend(g, t, x, y, width) {
@@ -307,22 +322,23 @@
       }
     }
 
+    /** [row, column] under the mouse; -1 where it is on the labels before the first. */
     function cellAt(event) {
       if (!plot || !shown) return null;
       const box = large.getBoundingClientRect();
       if (plot.lines) {
         const i = Math.floor((event.clientY - box.top - plot.top) / plot.step);
-        return i < 0 || i >= shown.n ? null : [i, i];
+        return i < 0 || i >= chosen().length ? null : [i, i];
       }
-      const k = Math.floor((event.clientX - box.left - plot.margin) / plot.step);
-      const q = Math.floor((event.clientY - box.top - plot.margin) / plot.step);
-      if (q >= shown.n || k >= shown.n || (q < 0 && k < 0)) return null;
+      const k = Math.floor((event.clientX - box.left - plot.left) / plot.stepX);
+      const q = Math.floor((event.clientY - box.top - plot.top) / plot.stepY);
+      if (q >= shown.rows || k >= shown.columns || (q < 0 && k < 0)) return null;
       return [q, k];
     }
 
     let drawing = 0;
     function look(q, k) {
-      query = Math.max(0, Math.min(shown.n - 1, q));
+      query = Math.max(0, Math.min(chosen().length - 1, q));
       key = k;
       if (!drawing) drawing = requestAnimationFrame(() => { drawing = 0; if (shown) { drawLarge(); showQuery(); } });
     }
@@ -350,23 +366,23 @@
       event.preventDefault();
       if (!move) pinned = !pinned;
       const along = event.key.endsWith(by === "query" ? "Up" : "Left") || event.key.endsWith(by === "query" ? "Down" : "Right");
-      const other = Math.max(0, Math.min(shown.n - 1, (key < 0 ? query : key) + move));
+      const other = Math.max(0, Math.min(others().length - 1, (key < 0 ? Math.min(query, others().length - 1) : key) + move));
       if (!move || along || as === "lines") look(query + move, as === "lines" ? -1 : key);
       else look(query, other);
     });
 
     // ------------------------------------------------------------------ one token
 
-    const byteAt = (i) => (by === "query" ? shown.bytes[query * shown.n + i] : shown.bytes[i * shown.n + query]);
+    const byteAt = (i) => (by === "query" ? byteOf(query, i) : byteOf(i, query));
     const future = (i) => info.causal && (by === "query" ? i > query : i < query);
 
-    function fillStrip() {
+    function fillStrip(strip, words) {
       strip.replaceChildren();
-      info.tokens.forEach((token, i) => {
+      words.forEach((word, i) => {
         const chip = C.make("button", "av-token");
         chip.type = "button";
         chip.dataset.index = i;
-        chip.append(C.make("span", "", token), C.make("small", ""));
+        chip.append(C.make("span", "", word), C.make("small", ""));
         strip.append(chip);
       });
       C.rove(strip);
@@ -393,56 +409,120 @@
       if (!shown || query < 0) return;
       view.dataset.query = query;
       view.dataset.pinned = pinned;
-      const chips = strip.children, rows = [];
-      for (let i = 0; i < shown.n; i++) {
-        const byte = byteAt(i), p = C.value(byte), chip = chips[i], out = future(i);
-        chip.style.background = out ? "" : C.colour(byte);
-        chip.style.color = out ? "" : C.ink(byte);
-        chip.classList.toggle("av-out", out);
-        chip.classList.toggle("av-now", i === query);
-        chip.setAttribute("aria-pressed", i === query);
-        chip.lastChild.textContent = out ? "–" : p < 0.0005 ? "0" : C.percent(p);
-        chip.title = out ? "comes later: out of this token's sight" : `${info.tokens[i]}: ${(100 * p).toFixed(2)} %`;
+      const [own, list] = [chosen(), others()], other = by === "query" ? "key" : "query", rows = [];
+      const lit = strips[info.crossed ? other : "query"].children;
+      if (info.crossed) for (const chip of strips[by].children) paint(chip, null);
+      list.forEach((word, i) => {
+        const p = C.value(byteAt(i)), out = future(i);
+        paint(lit[i], out ? null : byteAt(i));
+        lit[i].classList.toggle("av-out", out);
+        lit[i].lastChild.textContent = out ? "–" : p < 0.0005 ? "0" : C.percent(p);
+        lit[i].title = out ? "comes later: out of this token's sight" : `${word}: ${(100 * p).toFixed(2)} %`;
         if (!out) rows.push([i, p]);
-      }
+      });
+      for (const strip of Object.values(strips))
+        [...strip.children].forEach((chip, i) => {
+          const now = i === query && (!info.crossed || strip === strips[by]);
+          chip.classList.toggle("av-now", now);
+          chip.setAttribute("aria-pressed", now);
+        });
       rows.sort((a, b) => b[1] - a[1]);
       bars.replaceChildren();
       const reads = by === "query" ? "reads from" : "is read by";
-      bars.append(C.make("p", "av-lead", `“${info.tokens[query]}” (token ${query}) ${reads}`));
-      for (const [i, p] of rows.slice(0, 8)) bars.append(bar(info.tokens[i], p, rows[0][1], i));
-      const other = key >= 0 && key < shown.n ? key : rows[0][0];
-      const [q, k] = by === "query" ? [query, other] : [other, query];
-      const p = C.value(shown.bytes[q * shown.n + k]);
-      readout.textContent = `“${info.tokens[q]}” (${q}) → “${info.tokens[k]}” (${k}): ` +
-        (info.causal && k > q ? "comes later, not seen" : `${(100 * p).toFixed(2)} %`) + (pinned ? " · held: click the map, or press Enter there, to let go" : "");
+      bars.append(C.make("p", "av-lead", `“${own[query]}” (${nameOf(query)}) ${reads}`));
+      for (const [i, p] of rows.slice(0, 8)) bars.append(bar(list[i], p, rows[0][1], i));
+      const at = key >= 0 && key < list.length ? key : rows[0][0];
+      const [q, k] = by === "query" ? [query, at] : [at, query];
+      readout.textContent = `“${info.tokens[q]}” (${q}) → “${info.columns[k]}” (${k}): ` +
+        (info.causal && k > q ? "comes later, not seen" : `${(100 * C.value(byteOf(q, k))).toFixed(2)} %`) +
+        (pinned ? " · held: click the map, or press Enter there, to let go" : "");
+      drawPicture();
     }
 
-    const chipOf = (event) => event.target.closest && event.target.closest(".av-token");
-    strip.addEventListener("mouseover", (event) => {
-      const chip = chipOf(event);
-      if (chip && shown && !pinned) look(+chip.dataset.index, -1);
-    });
-    strip.addEventListener("click", (event) => {
-      const chip = chipOf(event);
-      if (!chip || !shown) return;
-      const i = +chip.dataset.index;
+    const nameOf = (i) => (info.grid ? (i < info.tokens.length - info.grid[0] * info.grid[1] ? "the whole image" : `patch ${i}`) : `token ${i}`);
+
+    function paint(chip, byte) {
+      chip.style.background = byte === null ? "" : C.colour(byte);
+      chip.style.color = byte === null ? "" : C.ink(byte);
+      if (byte === null) chip.lastChild.textContent = "";
+    }
+
+    // The image under its patches: the more one is read, the clearer; the chosen one is framed.
+    function drawPicture() {
+      if (!pixels || !info.grid) return;
+      const [down, across] = info.grid, first = info.tokens.length - down * across, t = C.theme(view);
+      const room = Math.min(picture.parentElement.clientWidth, 260), width = room, height = (room * down) / across;
+      const g = C.prepare(picture, width, height), stepX = width / across, stepY = height / down;
+      g.drawImage(pixels, 0, 0, width, height);
+      let most = 1;
+      for (let i = first; i < info.tokens.length; i++) most = Math.max(most, byteAt(i));
+      for (let i = first; i < info.tokens.length; i++) {
+        const at = i - first, x = (at % across) * stepX, y = Math.floor(at / across) * stepY;
+        g.fillStyle = C.colour(byteAt(i));
+        g.globalAlpha = 0.35 + (0.35 * byteAt(i)) / most;
+        g.fillRect(x, y, stepX, stepY);
+        g.globalAlpha = 1;
+        if (i !== query) continue;
+        g.strokeStyle = t.accent;
+        g.lineWidth = 3;
+        g.strokeRect(x + 1.5, y + 1.5, stepX - 3, stepY - 3);
+      }
+      const words = by === "query" ? "reads from" : "is read by";
+      picture.previousElementSibling.textContent = query < first ? `The whole image ${words}` : `The framed patch ${words}`;
+    }
+
+    function patchAt(event) {
+      const [down, across] = info.grid, box = picture.getBoundingClientRect();
+      const column = Math.floor(((event.clientX - box.left) / box.width) * across), row = Math.floor(((event.clientY - box.top) / box.height) * down);
+      return info.tokens.length - down * across + Math.max(0, Math.min(down - 1, row)) * across + Math.max(0, Math.min(across - 1, column));
+    }
+
+    picture.addEventListener("mousemove", (event) => { if (shown && info.grid && !pinned) look(patchAt(event), -1); });
+    picture.addEventListener("click", (event) => {
+      if (!shown || !info.grid) return;
+      const i = patchAt(event);
       pinned = !(pinned && i === query);
       look(i, -1);
     });
-    strip.addEventListener("focusin", (event) => {
-      const chip = chipOf(event);
-      if (chip && shown && !pinned) look(+chip.dataset.index, -1);
-    });
+
+    // A chip of the other strip asks the other question: who reads this?
+    for (const [which, strip] of Object.entries(strips)) {
+      const chipOf = (event) => (shown && event.target.closest ? event.target.closest(".av-token") : null);
+      const over = (event) => {
+        const chip = chipOf(event);
+        if (!chip || pinned) return;
+        if (!info.crossed || which === by) look(+chip.dataset.index, -1);
+        else look(query, +chip.dataset.index);
+      };
+      strip.addEventListener("mouseover", over);
+      strip.addEventListener("focusin", over);
+      strip.addEventListener("click", (event) => {
+        const chip = chipOf(event);
+        if (!chip) return;
+        const i = +chip.dataset.index;
+        if (info.crossed && which !== by) {
+          direct(which);
+          pinned = false;
+        }
+        pinned = !(pinned && i === query);
+        look(i, -1);
+      });
+    }
 
     // ------------------------------------------------------------------ choices
 
     for (const button of root.querySelectorAll("[data-pick]"))
       button.addEventListener("click", () => open(layer, head, button.dataset.pick));
+    function direct(which) {
+      if (info && info.crossed && which !== by) [query, key] = [Math.max(0, key), -1];
+      by = which;
+      key = -1;
+      for (const button of root.querySelectorAll("[data-by]")) button.setAttribute("aria-pressed", button.dataset.by === by);
+      if (info) query = Math.min(query, chosen().length - 1);
+    }
     for (const button of root.querySelectorAll("[data-by]"))
       button.addEventListener("click", () => {
-        by = button.dataset.by;
-        key = -1;
-        for (const other of root.querySelectorAll("[data-by]")) other.setAttribute("aria-pressed", other === button);
+        direct(button.dataset.by);
         if (shown) { drawLarge(); showQuery(); }
       });
     for (const button of root.querySelectorAll("[data-as]"))
@@ -465,7 +545,7 @@
       });
     });
 
-    C.onChange(view, () => { drawGrid(); drawLarge(); });
+    C.onChange(view, () => { drawGrid(); drawLarge(); drawPicture(); });
     watch("value", () => load(props.value));
     load(props.value);
   }

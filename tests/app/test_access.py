@@ -137,9 +137,9 @@ def test_pictures_are_read_with_keys(visit: Any) -> None:
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('.hv-say').textContent.includes('norm')")
-    page.locator(".av-strip button").first.focus()
+    page.locator(".av-rows button").first.focus()
     page.keyboard.press("End")
-    assert page.evaluate("document.activeElement === document.querySelector('.av-strip').lastChild")
+    assert page.evaluate("document.activeElement === document.querySelector('.av-rows').lastChild")
     tab(page, "Embeddings")
     page.locator("#embed-run").click()
     page.wait_for_selector(".sv[data-ready='8']")
@@ -173,9 +173,9 @@ def test_tokens_of_other_scripts_are_shown_rightly(visit: Any, text: str, shown:
     page.locator("#inspect-text textarea").fill(text)
     page.locator("#inspect-run").click()
     page.wait_for_selector(".av[data-large=ready]")
-    tokens = page.locator(".av-strip .av-token span").all_inner_texts()
+    tokens = page.locator(".av-rows .av-token span").all_inner_texts()
     assert any(token.startswith(shown) for token in tokens) and "\ufffd" not in "".join(tokens)
-    assert page.locator(".av-strip").evaluate("e => getComputedStyle(e).direction") == direction
+    assert page.locator(".av-rows").evaluate("e => getComputedStyle(e).direction") == direction
     tab(page, "Completion")
     page.locator("#complete-text textarea").fill(text)
     page.locator("#complete-run").click()

@@ -58,7 +58,7 @@ def test_a_head_is_opened_and_a_token_read(page: Any) -> None:
     assert "cat" in page.locator(".av-bars").inner_text() and "%" in page.locator(".av-readout").inner_text()
     shares = tokens.evaluate_all("all => all.map(t => parseFloat(t.title.split(': ').pop()))")
     assert 98 < sum(shares) < 102
-    assert page.locator(".av b").count() == 0 and "$" in page.locator(".av-strip").inner_text()
+    assert page.locator(".av b").count() == 0 and "$" in page.locator(".av-rows").inner_text()
 
 
 def test_keyboard_means_lines_and_picture(page: Any) -> None:
@@ -101,3 +101,50 @@ def test_errors_stand_where_they_arise(page: Any) -> None:
     assert page.locator(".av-empty").is_visible()
     run(page, "all-MiniLM-L6-v2", "word " * 600)
     assert "90 tokens at its end are left out" in page.locator("#inspect-status").inner_text()
+
+
+def inside(page: Any, name: str, id: str) -> str:
+    """Run a tab's first example and look inside: what Inspect says of it."""
+    tab(page, name)
+    page.locator(f"#{id}-examples button").first.click()
+    page.wait_for_selector(f"#{id}-said:has-text(' s · ')")
+    page.locator(f"#{id}-inside").click()
+    page.wait_for_selector(".av[data-large=ready]")
+    return page.locator("#inspect-status").inner_text()
+
+
+def test_an_image_is_seen_through_its_patches(page: Any) -> None:
+    assert "7 by 7 patches · 4 layers · 4 heads" in inside(page, "Image labels", "image-labels")
+    picture = page.locator(".av-picture")
+    assert "The whole image reads from" in page.locator(".av-image").inner_text() and colours(page, ".av-picture") > 50
+    box = picture.bounding_box()
+    picture.hover(position={"x": box["width"] * 2.5 / 7, "y": box["height"] * 1.5 / 7})
+    page.wait_for_selector(".av[data-query='10']")  # row 2, column 3, after the token for all
+    assert "“2,3”" in page.locator(".av-bars").inner_text()
+    assert page.locator(".av-token").count() == 50 and page.locator(".av-crossed").is_hidden()
+    assert page.locator("#inspect-text").is_hidden() and page.locator("#inspect-image").is_visible()
+
+
+def test_the_words_of_a_recording_look_at_its_moments(page: Any) -> None:
+    said = inside(page, "Speech", "speech")
+    assert "moments of the recording · 4 layers · 6 heads" in said
+    columns = page.locator(".av-columns .av-token")
+    word = page.locator(".av-rows .av-token", has_text="young").first
+    word.hover()
+    page.wait_for_function("document.querySelector('.av-bars').innerText.includes('young')")
+    shares = columns.evaluate_all("all => all.map(t => parseFloat(t.title.split(': ').pop()))")
+    assert 97 < sum(shares) < 103 and columns.last.locator("span").inner_text() == "after"
+    page.locator(".av-columns .av-token").nth(3).click()
+    page.wait_for_function("document.querySelector('.av-bars').innerText.includes('is read by')")
+    assert page.locator(".av-rows .av-token").first.get_attribute("title").endswith("%")
+    page.get_by_role("button", name="Lines").click()
+    assert colours(page, ".av-large") > 20
+    page.get_by_role("radio", name="Decoder").check()
+    page.wait_for_function("document.querySelector('#inspect-status').innerText.includes('only those before it')")
+    page.wait_for_selector(".av[data-crossed=false][data-large=ready]")
+    page.locator("#inspect-model input").click()
+    page.get_by_role("option", name="all-MiniLM-L6-v2").first.click()
+    page.wait_for_selector("#inspect-text textarea", state="visible")
+    assert page.locator("#inspect-audio").is_hidden()
+    run(page, "all-MiniLM-L6-v2", "A short sentence.")
+    page.wait_for_selector("#inspect-part", state="hidden")

@@ -69,7 +69,7 @@ class Visitor:
             page.wait_for_function("t => document.querySelector('#embed-view').innerText.includes(t)", arg=f"bread {self.turns}.")
             assert own in page.locator(".sv-pair").first.inner_text()
         elif self.what == "inspect":
-            words = "t => [...document.querySelectorAll('.av-strip span')].map(e => e.textContent).join('').includes(t)"
+            words = "t => [...document.querySelectorAll('.av-rows span')].map(e => e.textContent).join('').includes(t)"
             page.wait_for_function(words, arg=f"·{own}")
             page.wait_for_selector(".av[data-large=ready]")
         else:

@@ -1,6 +1,7 @@
 """`python launch.py bench [NAME …] [--rounds N] [--json FILE] [--picture FILE] [--table FILE] [--text FILE] [--data FILE] [--peers]`: the table, measured."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from tests.bench import embedding, engine, generation, kernels, quality, scaling, starting, training
@@ -29,12 +30,16 @@ def main() -> None:
     if not chosen:
         parser.error(f"no such row; there are: {', '.join(row.name for row in table)}")
     results: list[Result] = []
+    failed = 0
     for row in chosen:
         try:
             results.append(run(row, args.rounds))
             print(results[-1].line(), flush=True)
         except Absent as reason:
             print(f"{row.name:34} left out: {reason}", flush=True)
+        except Exception as error:  # the other rows' figures are worth having
+            failed += 1
+            print(f"{row.name:34} FAILED: {error}", flush=True)
     if args.json:
         write(results, args.json)
     if args.table:
@@ -43,6 +48,7 @@ def main() -> None:
         from tests.bench.picture import draw
 
         draw(results, args.picture)
+    sys.exit(failed > 0)
 
 
 if __name__ == "__main__":

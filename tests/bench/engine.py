@@ -75,7 +75,7 @@ def second_turn(subjects: Subjects, kind: str) -> float:
     asked.run(lambda model: None)  # what was read is put away
     end = asked.submit(ids, max_new_tokens=1).result()
     if end.reused_tokens != HISTORY:
-        raise SystemExit(f"The second turn reused {end.reused_tokens} tokens of {HISTORY}.")
+        raise RuntimeError(f"The second turn reused {end.reused_tokens} tokens of {HISTORY}.")
     return end.first_token_seconds
 
 

@@ -135,5 +135,5 @@ def looked_up(subjects: Subjects, order: str, tokens: int | None) -> float:
     model, found = subjects.ours("float32"), []
     taken = seconds(lambda: found.append(greedy(model, ids, 96, **more)))
     if not torch.equal(found[0], _written.setdefault(order, found[0])):
-        raise SystemExit("Look-up decoding wrote other ids than plain decoding.")
+        raise RuntimeError("Look-up decoding wrote other ids than plain decoding.")
     return taken

@@ -102,7 +102,7 @@ def child(name: str, *arguments: str, module: str = "children") -> dict[str, flo
     command = [sys.executable, "-m", f"tests.bench.{module}", name, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

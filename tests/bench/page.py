@@ -25,7 +25,7 @@ def second_start() -> dict[str, float]:
         try:
             while not _answers():
                 if process.poll() is not None or time.perf_counter() - begun > 120:
-                    raise SystemExit("The page did not start.")
+                    raise RuntimeError("The page did not start.")
                 time.sleep(0.02)
             seconds = time.perf_counter() - begun
             time.sleep(5)

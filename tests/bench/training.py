@@ -60,7 +60,7 @@ def lora(name: str, folder: str, dtype: str, targets: str = "q_proj,v_proj", che
     return {**found, "token": found["step"] * 1000 / 1024}
 
 
-def instructions(name: str, folder: str, data: str) -> dict[str, float]:
+def instructions(name: str, folder: str, words: str, data: str) -> dict[str, float]:
     """LoRA r=8 on real rows, learned on their answers; ms a token that is no padding. Ours packs, the other pads."""
     import torch
 
@@ -69,7 +69,7 @@ def instructions(name: str, folder: str, data: str) -> dict[str, float]:
     from core.trainer.data import encode_rows
     from core.trainer.reading import load_rows
 
-    tokenizer = core.AutoTokenizer.from_pretrained(folder)
+    tokenizer = core.AutoTokenizer.from_pretrained(words)
     plain = load_rows(data)
     random.Random(0).shuffle(plain)
     rows = encode_rows(tokenizer, plain[:200], 512)
@@ -171,7 +171,14 @@ def rows(subjects: Subjects) -> list[Row]:
     ]
     if subjects.data is not None:
         found.append(
-            row("train.instructions.time (bf16, padded there)", "ms", 1.6, "instructions", "token", [smol, str(subjects.data)])
+            row(
+                "train.instructions.time (bf16, padded there)",
+                "ms",
+                1.6,
+                "instructions",
+                "token",
+                [smol, lambda s: s.gguf, str(subjects.data)],
+            )
         )
     return found
 

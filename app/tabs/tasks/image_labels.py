@@ -37,4 +37,6 @@ TASK = Task(
     hub="google/vit-base-patch16-224",
     button="Classify",
     shown_options=("top_k", "function_to_apply"),
+    looked_into=lambda values: values[0],
+    looked_at="image",
 )

@@ -18,4 +18,6 @@ TASK = Task(
     hub="superb/wav2vec2-base-superb-ks",
     button="Classify",
     shown_options=("top_k", "function_to_apply"),
+    looked_into=lambda values: values[0],
+    looked_at="sound",
 )

@@ -45,4 +45,6 @@ TASK = Task(
     button="Transcribe",
     shown_options=("return_timestamps", "chunk_length_s", "language", "task"),
     fixed={"return_timestamps": True},
+    looked_into=lambda values: values[0],
+    looked_at="sound",
 )

@@ -23,4 +23,5 @@ TASK = Task(
     hub="facebook/bart-large-cnn",
     button="Summarise",
     shown_options=("max_new_tokens", "min_new_tokens", "num_beams"),
+    looked_into=lambda values: str(values[0]),
 )

@@ -17,4 +17,5 @@ TASK = Task(
     hub="Helsinki-NLP/opus-mt-en-fr",
     button="Translate",
     shown_options=("max_new_tokens", "num_beams"),
+    looked_into=lambda values: str(values[0]),
 )
