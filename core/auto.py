@@ -120,14 +120,14 @@ def find_class(model_type: str, kind: str) -> Any:
 
 def count_parameters(values: dict[str, Any]) -> int:
     """How many numbers the model of a config.json holds, without making room for them; tied tensors count once."""
-    import torch
+    from core.modeling.devices import unfilled
 
     model_type = _model_type(values, "config.json")
     named = [str(name) for name in values.get("architectures") or ()]
     config = find_class(model_type, "Config").from_dict(values)
     architecture = ARCHITECTURES[model_type]
     kind = next((kind for kind in architecture.heads if architecture.class_name(kind) in named), "Model")
-    with torch.device("meta"):
+    with unfilled():
         return find_class(model_type, kind)(config).num_parameters()
 
 

@@ -1,8 +1,12 @@
 """Which device a person means, and which there is."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 _warned: set[str] = set()
 
@@ -30,3 +34,21 @@ def _warn(key: str, message: str) -> None:
     if key not in _warned:
         _warned.add(key)
         warnings.warn(message, stacklevel=3)
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Modules made inside have shapes but no memory, and nothing is drawn at random for them: PyTorch would load its compiler for that,
+    which takes most of a second."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
+    DRAWN = ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_")
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.DRAWN:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)

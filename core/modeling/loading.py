@@ -16,6 +16,7 @@ from core.checkpoints.description import read_description
 from core.checkpoints.resolve import resolve
 from core.errors import CheckpointError, ConfigError, one_line
 from core.modeling.configuration import PreTrainedConfig
+from core.modeling.devices import unfilled
 from core.modeling.model import PreTrainedModel
 from core.modeling.placement import Place, device_of, follow
 from core.modeling.placement import device_map as map_devices
@@ -123,7 +124,7 @@ def _empty(cls: type[PreTrainedModel], config: PreTrainedConfig | None, path: Pa
     """The model as its configuration says, without memory for its tensors."""
     values = {} if config is not None else read_description(path)
     try:
-        with torch.device("meta"):
+        with unfilled():
             return cls(cls.config_class.from_dict(values, **overrides) if config is None else config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error

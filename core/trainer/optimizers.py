@@ -1,5 +1,6 @@
 """What turns gradients into steps, by name."""
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -55,14 +56,27 @@ def _mean(state: dict[str, Any], name: str, new: torch.Tensor, beta: float) -> t
     return state[name]
 
 
-def _adamw(**options: bool) -> Callable[..., torch.optim.Optimizer]:
-    """Loshchilov & Hutter 2017."""
+class AdamW(torch.optim.AdamW):
+    """Loshchilov & Hutter 2017: PyTorch's step, without what only its compiler needs."""
 
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))  # type: ignore[assignment]
+
+
+def _leave_compiler() -> None:
+    """PyTorch loads its compiler, most of a second, when an optimiser is first made, to tell it that these methods are not for it.
+    Nothing is compiled here: they are marked as told. A later PyTorch that keeps the mark elsewhere only takes the second again."""
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        method = inspect.unwrap(getattr(torch.optim.Optimizer, name))
+        method.__dynamo_disable = method
+
+
+_leave_compiler()
+
+
+def _adamw(**options: bool) -> Callable[..., torch.optim.Optimizer]:
     def make(groups: Any, args: Any, **further: Any) -> torch.optim.Optimizer:
         betas = (args.adam_beta1, args.adam_beta2)
-        return torch.optim.AdamW(
-            groups, lr=args.learning_rate, **{"betas": betas, "eps": args.adam_epsilon, **options, **further}
-        )
+        return AdamW(groups, lr=args.learning_rate, **{"betas": betas, "eps": args.adam_epsilon, **options, **further})
 
     return make
 
