@@ -17,7 +17,7 @@ import torch
 import transformers
 
 import core
-from core.trainer.answering import exact_match
+from core.trainer.answering import judge
 from core.trainer.config import find_splits, read
 from core.trainer.data import encode_rows
 from core.trainer.reading import load_rows
@@ -82,7 +82,7 @@ def answered(data: str, epochs: float) -> None:
         model.save_pretrained(folder / "adapter")
         ours = core.AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.bfloat16)
         held = load_rows(valid or train, split="valid")
-        right = exact_match(core.PeftModel.from_pretrained(ours, folder / "adapter"), tokenizer, held)
+        right = judge(core.PeftModel.from_pretrained(ours, folder / "adapter"), tokenizer, held)["exact_match"]
     print(f"peft + transformers: exact match {right:.2f} of {len(held)} rows")
 
 

@@ -5,6 +5,7 @@
     python tools/starter_data.py sounds    SPOKEN-DIGITS.zip OUT                          two takes of ten of each speaker are held out
     python tools/starter_data.py captions  TEXTURES.npz DIGITS.npz OUT                    valid stays valid
     python tools/starter_data.py sentences OUT TEXT.txt TABLE.tsv …                       every fiftieth sentence is held out
+    python tools/starter_data.py summaries SCITLDR.train.jsonl SCITLDR.valid.jsonl OUT    valid stays valid
     python tools/starter_data.py words     TRAIN.tsv VALID.jsonl                          a floor alone: word by word
 
 OUT is a folder, outside of this project: the data is not part of it.
@@ -25,7 +26,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from core.trainer.metrics import chrf, entities, token_f1
+from core.paths import assets_dir
+from core.trainer.config import read
+from core.trainer.metrics import chrf, entities, rouge_1, token_f1
 from core.trainer.reading import load_rows
 
 Rows = list[dict[str, Any]]
@@ -141,6 +144,28 @@ def sentences(out: Path, files: list[Path]) -> None:
     print(f"floor, the commonest word: {words.most_common(1)[0][1] / words.total():.3f}")
 
 
+def summaries(train: Path, valid: Path, out: Path) -> None:
+    """Abstracts under the recipe's prompt. Floor: the abstract's first sentence."""
+    prompt = read(assets_dir() / "recipes" / "summaries.yaml").card["prompt"]
+
+    def rows(path: Path) -> Rows:
+        return [
+            {
+                "prompt": prompt.replace("{text}", row["document"]),
+                "completion": row["summaries"][0],
+                "references": row["summaries"][1:],
+            }
+            for row in load_rows(path)
+        ]
+
+    write(rows(train), out / "summaries.train.jsonl")
+    write(rows(valid), out / "summaries.valid.jsonl")
+    pairs = [(re.split(r"(?<=[.!?])\s+", row["document"])[0], row["summaries"]) for row in load_rows(valid)]
+    print(
+        f"floor, ROUGE-1 of the first sentence: {np.mean([max(rouge_1(first, text) for text in all_) for first, all_ in pairs]):.3f}"
+    )
+
+
 def word_by_word(train: Path, valid: Path) -> None:
     """Each English word by the French one that keeps it company most: the Dice coefficient over sentences."""
     single: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
@@ -171,6 +196,7 @@ TASKS: dict[str, Callable[..., None]] = {
     "questions": questions,
     "sounds": sounds,
     "captions": captions,
+    "summaries": summaries,
     "words": word_by_word,
 }
 

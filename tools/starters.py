@@ -5,6 +5,7 @@ python tools/starters.py write             README.md's table and THIRD_PARTY.md,
 """
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from core.checkpoints import bundled, catalogue, open_checkpoint
 from core.checkpoints.safetensors_io import save
 from core.errors import VitrineError
+from core.modeling.configuration import read_config
 from core.paths import assets_dir, runs_dir
 from core.runs import Store
 from core.trainer.config import RunConfig, read
@@ -34,7 +36,10 @@ def pack(run: str) -> Path:
     config.card = read(recipe).card  # as it is said now
     kind = "adapter" if config.lora is not None else "model"
     made, folder = runs_dir() / run / kind, assets_dir() / "starters" / config.name
-    score = last_score(run, config.card.get("measured_by") or config.card["metric"])
+    judged = scores(run, config.card.get("measured_by") or config.card["metric"])
+    if not judged:
+        raise VitrineError(f"{run} was never judged.")
+    score = judged[max(judged)]
     if not made.is_dir():
         raise VitrineError(f"{run} has made nothing yet: go on with it first.")
     if score <= config.card["floor"]:
@@ -46,9 +51,16 @@ def pack(run: str) -> Path:
         halves = {name: file.load(name).half().contiguous() for name in file.names()}
     save(halves, part, metadata={"format": "pt"}, stem="adapter_model" if kind == "adapter" else "model")
     for source in made.glob("*.json"):
-        if not source.name.endswith(".index.json"):
+        own = source.name in ("adapter_config.json", "config.json") if kind == "adapter" else not source.name.endswith(".index.json")
+        if own:  # an adapter's tokenizer is its base's
             shutil.copy(source, part)
-    (part / "README.md").write_text(card(config, recipe.name, score), encoding="utf-8")
+    if "prompt" in config.card:  # a chat model that is asked: its files say what
+        own = read_config(config.model)
+        asked = {config.card["pipeline_tag"]: {"prompt": config.card["prompt"], "max_new_tokens": 64, "do_sample": False}}
+        values = {"architectures": own["architectures"], "model_type": own["model_type"], "task_specific_params": asked}
+        (part / "config.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    base = judged.get(0, config.card.get("base"))
+    (part / "README.md").write_text(card(config, recipe.name, score, base), encoding="utf-8")
     size = sum(file.stat().st_size for file in part.glob("*.safetensors"))
     if size > LARGEST:
         raise VitrineError(f"{config.name} has {size / 1e6:.1f} MB of weights, at most {LARGEST / 1e6:.0f} MB are bundled.")
@@ -60,15 +72,12 @@ def pack(run: str) -> Path:
     return folder
 
 
-def last_score(run: str, metric: str) -> float:
-    """What the last evaluation of the run gave. Raises VitrineError."""
-    found = Store().latest((f"eval_{metric}",)).get(run)
-    if not found:
-        raise VitrineError(f"{run} was not judged by eval_{metric}.")
-    return float(found[f"eval_{metric}"])
+def scores(run: str, metric: str) -> dict[int, float]:
+    """What the run was judged by, by step."""
+    return {row["step"]: row["value"] for row in Store().metrics(run)[0] if row["name"] in (metric, f"eval_{metric}")}
 
 
-def card(config: RunConfig, recipe: str, score: float) -> str:
+def card(config: RunConfig, recipe: str, score: float, before: float | None) -> str:
     """The model card: front matter that core.checkpoints.bundled reads, and sentences for people."""
     said = config.card
     command = f"python launch.py train assets/recipes/{recipe} --data FOLDER/{Path(config.dataset).name}"
@@ -84,7 +93,7 @@ def card(config: RunConfig, recipe: str, score: float) -> str:
             "score": round(score, 4),
             "floor": said["floor"],
             "floor_is": said["floor_is"],
-            "base": said.get("base"),
+            "base": None if before is None else round(before, 4),
         },
         "data": said["data"],
         "command": command,
@@ -94,7 +103,8 @@ def card(config: RunConfig, recipe: str, score: float) -> str:
         f"# {said['title']}",
         "",
         f"{base} Made by our own Trainer on one processor core. On rows kept apart its {said['metric']} is {score:.3f};",
-        f"a trivial method ({said['floor_is']}) reaches {said['floor']:.3f}. It is an example of its kind, small enough to come with the",
+        f"a trivial method ({said['floor_is']}) reaches {said['floor']:.3f}"
+        f"{'' if before is None else f', the base before its training {before:.3f}'}. It is an example of its kind, small enough to come with the",
         f"program: with a network, take `{said['hub']}`.",
         *(["", said["note"]] if "note" in said else []),
         "",
@@ -119,11 +129,12 @@ def recipe_of(config: RunConfig) -> Path:
 
 def table() -> str:
     """The README's table."""
-    lines = ["| task | starter | score | floor | size |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| task | starter | score | base | floor | size |", "| --- | --- | --- | --- | --- | --- |"]
     for one in sorted(bundled.cards().values(), key=lambda card: card.task):
         base = f" on {bundled.base_of(one.folder)}" if one.base else ""
         lines.append(
-            f"| {one.task} | [{one.name}](assets/starters/{one.name}/README.md){base} | {one.metric} {one.score:.3f} | {one.floor:.3f} | "
+            f"| {one.task} | [{one.name}](assets/starters/{one.name}/README.md){base} | {one.metric} {one.score:.3f} | "
+            f"{'' if one.base_score is None else f'{one.base_score:.3f}'} | {one.floor:.3f} | "
             f"{one.size / 1e6:.1f} MB |"
         )
     return "\n".join(lines)

@@ -127,7 +127,7 @@ def build(workbench: Any) -> SimpleNamespace:
 
 def seen(kind: str, resident: Resident, model: Any, given: Any, target: str) -> dict[str, Inspection]:
     """What the lens sees of an input of this kind, by part; a text or an image has one."""
-    if kind == "pair":
+    if kind == "pair" and model.config.is_encoder_decoder:  # a chat model may do such a task too
         return inspect_pair(model, resident.tokenizer, given, target, LONGEST)
     if kind == "image":
         return {"": inspect_image(model, resident.parts["image_processor"], given)}

@@ -176,7 +176,9 @@ def load_adapted(kind: type[Pipeline], task: str, base: str, folder: Path, optio
     except HubError as error:
         raise ConfigError(f"{folder.name} is an adapter on {base}, which is not here: {error}") from error
     own = read_config(folder) if (folder / "config.json").is_file() else {}
-    values |= {key: value for key, value in own.items() if key in ("id2label", "label2id", "problem_type")}
+    values |= {
+        key: value for key, value in own.items() if key in ("id2label", "label2id", "problem_type", "task_specific_params")
+    }
     head = choose_kind(kind, task, str(folder), {**values, "architectures": own.get("architectures")})
     trained = named_head(values["model_type"], own) or head  # its tensors fit this one
     if head not in (trained, "Model"):
@@ -203,6 +205,11 @@ def named_head(model_type: str, values: dict[str, Any]) -> str | None:
     return next((head for head in architecture.heads if architecture.class_name(head) in named), None)
 
 
+def prompt_of(values: Any, task: str) -> str | None:
+    """What a chat model is asked with for a task, its text at {text}: `task_specific_params` of a configuration may say it."""
+    return ((values.get("task_specific_params") or {}).get(task) or {}).get("prompt")
+
+
 def choose_kind(kind: type[Pipeline], task: str, name: str, values: dict[str, Any]) -> str:
     """Of the heads that do a task, the one that the files name, else the first that the architecture has. Raises ConfigError."""
     from core.auto import ARCHITECTURES, has_head
@@ -211,7 +218,8 @@ def choose_kind(kind: type[Pipeline], task: str, name: str, values: dict[str, An
     if model_type not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise ConfigError(f"{name}: architecture '{printable(str(model_type), 60)}' is not supported; supported: {known}.")
-    heads = [head for head in kind.kinds if head == "Model" or has_head(model_type, head)]
+    kinds = (*kind.kinds, "CausalLM") if prompt_of(values, task) else kind.kinds
+    heads = [head for head in kinds if head == "Model" or has_head(model_type, head)]
     if not heads:
         able = [key for key in ARCHITECTURES if any(has_head(key, head) for head in kind.kinds)]
         raise ConfigError(f"{name} is a {model_type} model, which cannot do {task}; architectures that can: {', '.join(able)}.")

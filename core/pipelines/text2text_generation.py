@@ -15,7 +15,7 @@ MOST_NEW = 256  # tokens of an answer, where neither the call nor the model's fi
 
 class Text2TextGenerationPipeline(Pipeline):
     """`writer("translate English to German: Hello")` -> [{"generated_text": …}]; a list of texts gives a dictionary for each. Further
-    keywords are GenerationConfig's."""
+    keywords are GenerationConfig's. A chat model does the task too, where its configuration says what to ask it for the task."""
 
     task = "text2text-generation"
     kinds = ("ConditionalGeneration",)
@@ -29,6 +29,10 @@ class Text2TextGenerationPipeline(Pipeline):
         Option("truncation", True, "Whether a text longer than the model reads is cut, which is told."),
         Option("stop_sequence", None, "A text whose first token ends the answer."),
     )
+
+    def _check_model(self) -> None:
+        if not self.prescribed.get("prompt"):
+            super()._check_model()
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, num_workers: int = 0, **given: Any) -> Any:
         """A text or several."""
@@ -51,26 +55,45 @@ class Text2TextGenerationPipeline(Pipeline):
 
     def prepare(self, item: Any, options: dict[str, Any]) -> list[Piece]:
         """One piece."""
-        encoded, cut = self.encode(self.text(item, options), truncation=bool(options["truncation"]))
+        text = self.text(item, options)
+        if not self.model.config.is_encoder_decoder:
+            return [self._asked(text)]
+        encoded, cut = self.encode(text, truncation=bool(options["truncation"]))
         row = row_of(encoded)
         row.pop("token_type_ids", None)
         return [Piece(row, cut=cut)]
 
+    def _asked(self, text: str) -> Piece:
+        """The text within a chat's first message, cut so that an answer has room."""
+        prompt = self.prescribed["prompt"]
+        ask = lambda words: self.tokenizer.apply_chat_template(  # noqa: E731
+            [{"role": "user", "content": prompt.replace("{text}", words)}], add_generation_prompt=True
+        )
+        ids = ask(text)
+        reach = getattr(self.model.config, "max_position_embeddings", None) or len(ids) + MOST_NEW
+        if (cut := len(ids) + MOST_NEW - reach) > 0:
+            own = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = ask(self.tokenizer.decode(own[: max(1, len(own) - cut)]))
+        return Piece({"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), dtype=torch.long)}, cut=max(0, cut))
+
     @property
     def may_pad(self) -> bool:
-        """The mask says where a text ends."""
-        return self.tokenizer.pad_token_id is not None
+        """The mask says where a text ends; a chat's prompt is read alone."""
+        return self.tokenizer.pad_token_id is not None and self.model.config.is_encoder_decoder
 
     def forward(self, inputs: dict[str, torch.Tensor], options: dict[str, Any]) -> list[Any]:
         """(answers, tokens) a row."""
         own = {option.name for option in self.options} | {"cancelled"}
         values = {name: value for name, value in options.items() if name not in own}
-        values = generation_values(self.model, {name: v for name, v in self.prescribed.items() if name != "prefix"} | values)
+        told = {name: value for name, value in self.prescribed.items() if name not in ("prefix", "prompt")}
+        values = generation_values(self.model, told | values)
         if options["stop_sequence"] is not None:
             values["eos_token_id"] = self.tokenizer(options["stop_sequence"], add_special_tokens=False)["input_ids"][0]
         out = self.model.generate(**inputs, **values, **stop_rule(options["cancelled"]))
-        rows = len(inputs["input_ids"])
-        return list(out.view(rows, len(out) // rows, -1).cpu())
+        rows, read = inputs["input_ids"].shape
+        if not self.model.config.is_encoder_decoder:
+            out = out[:, read:]
+        return list(out.reshape(rows, len(out) // rows, -1).cpu())
 
     def finish(self, pieces: list[Piece], outputs: list[Any], options: dict[str, Any]) -> list[dict[str, Any]]:
         """A dictionary for each answer."""

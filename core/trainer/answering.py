@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from core.trainer.data import detect_format, to_messages
+from core.trainer.metrics import rouge_1
 
 
 def answers(model: Any, tokenizer: Any, conversations: list[list[dict[str, str]]], size: int = 16) -> list[str]:
@@ -28,10 +29,16 @@ def answers(model: Any, tokenizer: Any, conversations: list[list[dict[str, str]]
     return found
 
 
-def exact_match(model: Any, tokenizer: Any, rows: list[dict[str, Any]], system: str | None = None) -> float:
-    """The share of instruction rows whose first answer the model gives word for word."""
+def judge(model: Any, tokenizer: Any, rows: list[dict[str, Any]], system: str | None = None) -> dict[str, float]:
+    """Of the model's own answers to instruction rows: the share that is word for word the row's, and the mean ROUGE-1 with it; a row's
+    `references`, a list of texts, are as right as its answer."""
     talks = [to_messages(row, detect_format([row]), system) for row in rows]
     places = [next(i for i, message in enumerate(talk) if message["role"] == "assistant") for talk in talks]
     given = answers(model, tokenizer, [talk[:place] for talk, place in zip(talks, places, strict=True)])
     right = [talk[place]["content"].strip() for talk, place in zip(talks, places, strict=True)]
-    return sum(answer.strip() == wanted for answer, wanted in zip(given, right, strict=True)) / len(rows)
+    truths = [[wanted, *(row.get("references") or [])] for wanted, row in zip(right, rows, strict=True)]
+    pairs = list(zip(given, truths, strict=True))
+    return {
+        "exact_match": sum(answer.strip() in wanted for answer, wanted in pairs) / len(rows),
+        "rouge_1": sum(max(rouge_1(answer, text) for text in wanted) for answer, wanted in pairs) / len(rows),
+    }

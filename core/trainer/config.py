@@ -28,7 +28,7 @@ class RunConfig:
     else the one that goes with it, else eval_fraction of the rows is held out. columns: what a file calls the task's columns.
     header: column names of a table without a line of them. labels: the classes in their order; rows of others are left out. dtype:
     of the weights. exact_match: so many held-out rows are answered before and after, and the share of answers that equal the
-    row's is logged. scratch: a model that begins from nothing (core.trainer.scratch); `model` is then its name alone. card: what the
+    row's is logged, with their ROUGE-1. scratch: a model that begins from nothing (core.trainer.scratch); `model` is then its name alone. card: what the
     model card of a starter says beside its score (tools/starters.py).
     """
 

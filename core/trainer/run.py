@@ -21,7 +21,7 @@ from core.errors import DataError, StoreError, TrainingError, VitrineError, one_
 from core.paths import runs_dir
 from core.runs import FileLock, Store
 from core.trainer import distributed
-from core.trainer.answering import answers, exact_match
+from core.trainer.answering import answers, judge
 from core.trainer.callbacks import TrainerCallback
 from core.trainer.checkpoints import last_checkpoint
 from core.trainer.config import DEFAULTS, RunConfig, explain, find_dataset, override, read, write
@@ -194,9 +194,10 @@ def _samples(
     for prompt, answer in zip(config.sample_prompts, answers(model, tokenizer, prompts), strict=True):
         store.add_sample(run, step, prompt, answer)
     if asked:
-        right = exact_match(model, tokenizer, asked, config.system)
-        store.log(run, step, {"exact_match": right})
-        print(f"step {step} exact_match {right:.4f} of {len(asked)} rows", flush=True)
+        found = judge(model, tokenizer, asked, config.system)
+        store.log(run, step, found)
+        said = " ".join(f"{name} {value:.4f}" for name, value in found.items())
+        print(f"step {step} {said} of {len(asked)} rows", flush=True)
 
 
 def main(target: str, overrides: list[str]) -> int:
