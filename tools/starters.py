@@ -51,7 +51,11 @@ def pack(run: str) -> Path:
         halves = {name: file.load(name).half().contiguous() for name in file.names()}
     save(halves, part, metadata={"format": "pt"}, stem="adapter_model" if kind == "adapter" else "model")
     for source in made.glob("*.json"):
-        own = source.name in ("adapter_config.json", "config.json") if kind == "adapter" else not source.name.endswith(".index.json")
+        own = (
+            source.name in ("adapter_config.json", "config.json")
+            if kind == "adapter"
+            else not source.name.endswith(".index.json")
+        )
         if own:  # an adapter's tokenizer is its base's
             shutil.copy(source, part)
     if "prompt" in config.card:  # a chat model that is asked: its files say what

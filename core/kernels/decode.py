@@ -48,8 +48,10 @@ class Decoder:
             return None
         if (keys.shape[0], keys.shape[1], keys.shape[3]) != (batch, plan.kv_heads, plan.head_dim) or values.shape != keys.shape:
             return None
-        real = mask.numpy() != 0
-        padding = length - real.sum(1)
+        real = mask.numpy()
+        if real.all():
+            return np.arange(past, length)[None].repeat(batch, 0)
+        padding = (real == 0).sum(1)
         if not all(real[row, count:].all() for row, count in enumerate(padding)):
             return None
         positions = np.arange(past, length)[None] - padding[:, None]

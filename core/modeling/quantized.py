@@ -24,12 +24,15 @@ class Quantized(nn.Module):
         self.form = blocks.form
         self.register_buffer("blocks", blocks.data)
 
-    def dequantize(self, dtype: torch.dtype = torch.float32, passing: bool = False) -> torch.Tensor:
-        """The matrix (rows, columns). A passing one holds until the next is asked for."""
+    def dequantize(
+        self, dtype: torch.dtype = torch.float32, passing: bool = False, rows: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The matrix (rows, columns), or some of its rows. A passing one holds until the next is asked for."""
         from core import kernels  # which know this package
 
-        found = kernels.unpacked(self.blocks, self.form, dtype, passing)
-        return dequantize(self.blocks, self.form, dtype) if found is None else found
+        blocks = self.blocks if rows is None else self.blocks[rows]
+        found = kernels.unpacked(blocks, self.form, dtype, passing)
+        return dequantize(blocks, self.form, dtype) if found is None else found
 
     @property
     def weight(self) -> torch.Tensor:
@@ -99,7 +102,7 @@ class QuantizedEmbedding(Quantized):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """(…) -> (…, width)."""
-        vectors = dequantize(self.blocks[ids], self.form, self.dtype)
+        vectors = self.dequantize(self.dtype, rows=ids.reshape(-1)).view(*ids.shape, -1)
         return vectors if self.scale == 1 else vectors * torch.tensor(self.scale, dtype=self.dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "QuantizedEmbedding":

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.soak
 BROWSERS = 10
 SECONDS = float(os.environ.get("VITRINE_SOAK", "300"))
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Germany": "Berlin", "Japan": "Tokyo"}
+KINDS = ("chat", "zero-shot", "embed", "inspect", "complete", "classify", "entities", "image-labels", "speech", "sounds", "rest")
 
 
 class Visitor:
@@ -31,7 +32,7 @@ class Visitor:
     def begin(self) -> None:
         """Ask something on the tab whose turn it is; nobody waits here, so that all ten are at work together."""
         page = self.page
-        self.what = ("chat", "zero-shot", "embed", "inspect", "complete")[(self.number + self.turns) % 5]
+        self.what = KINDS[(self.number + self.turns) % len(KINDS)]
         self.turns += 1
         if self.what == "chat":
             tab(page, "Chat")
@@ -51,6 +52,18 @@ class Visitor:
             tab(page, "Inspect")
             page.locator("#inspect-text textarea").fill(f"People of {self.country} {self.turns}.")
             page.locator("#inspect-run").click()
+        elif self.what in ("classify", "entities"):
+            tab(page, self.what.title())
+            mood = "A warm and wonderful" if self.number % 2 else "A dull and pointless"
+            words = f"{mood} film." if self.what == "classify" else f"Mary Smith lives in {self.country} and works for Siemens."
+            page.locator(f"#{self.what}-text textarea").fill(words)
+            page.locator(f"#{self.what}-run").click()
+        elif self.what in ("image-labels", "speech", "sounds"):
+            tab(page, {"image-labels": "Image labels", "speech": "Speech", "sounds": "Sounds"}[self.what])
+            page.locator(f"#{self.what}-examples button").nth(self.number % 3 if self.what == "image-labels" else 0).click()
+        elif self.what == "rest":
+            for name in ("Train", "Runs", "Models"):
+                tab(page, name)
         else:
             tab(page, "Completion")
             page.locator("#complete-text textarea").fill(f"The capital of {self.country} is")
@@ -72,6 +85,20 @@ class Visitor:
             words = "t => [...document.querySelectorAll('.av-rows span')].map(e => e.textContent).join('').includes(t)"
             page.wait_for_function(words, arg=f"·{own}")
             page.wait_for_selector(".av[data-large=ready]")
+        elif self.what in ("classify", "image-labels", "sounds"):
+            right = {"classify": ("negative", "positive")[self.number % 2], "sounds": "five"}.get(
+                self.what, "731"[self.number % 3]
+            )
+            page.wait_for_function(
+                "([id, t]) => document.querySelector(`#${id}-result .rs-label`)?.textContent === t", arg=[self.what, right]
+            )
+        elif self.what == "entities":
+            marks = "t => [...document.querySelectorAll('#entities-result mark')].some(m => m.firstChild.textContent === t)"
+            page.wait_for_function(marks, arg=own)
+        elif self.what == "speech":
+            page.wait_for_function("document.querySelector('#speech-result').innerText.includes('young man')")
+        elif self.what == "rest":
+            page.wait_for_function("document.querySelector('#tabs').innerText.includes('SmolLM2')")
         else:
             page.wait_for_selector("#complete-run:not([disabled])")
             page.wait_for_function("document.querySelector('#complete-said').innerText.includes('tokens')")
@@ -89,7 +116,7 @@ def test_ten_browsers_over_all_tabs(chromium: Any, server: Any) -> None:
     visitors = [Visitor(chromium, server.url, number) for number in range(BROWSERS)]
     threading.Thread(target=watch, daemon=True).start()
     try:
-        for _ in range(5):  # all models loaded, all tabs opened once: from here on nothing new is held
+        for _ in KINDS:  # all models loaded, all tabs opened once: from here on nothing new is held
             for visitor in visitors:
                 visitor.begin()
             for visitor in visitors:
