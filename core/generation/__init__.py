@@ -1,23 +1,6 @@
-"""Continuing a prompt: configuration, scores, stopping, the decode loop and streaming."""
+"""Continuing a prompt: configuration, scores, stopping, the decode loop and streaming. Names are imported when first used, as in core:
+reading a model needs its generation config, not the engine."""
 
-from core.generation.config import GenerationConfig
-from core.generation.engine import Engine
-from core.generation.events import Finished, TextDelta, Waiting
-from core.generation.loop import generate
-from core.generation.outputs import GenerateOutput
-from core.generation.request import Request
-from core.generation.streaming import TextIteratorStreamer, TextStreamer, stream
+import lazy_loader
 
-__all__ = [
-    "Engine",
-    "Finished",
-    "GenerateOutput",
-    "GenerationConfig",
-    "Request",
-    "TextDelta",
-    "TextIteratorStreamer",
-    "TextStreamer",
-    "Waiting",
-    "generate",
-    "stream",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -27,7 +27,7 @@ def _shown(found: dict[str, Any], values: Sequence[Any]) -> str:
     if not found["text"].strip():
         return heading("Transcript", "No speech is heard: the recording is silent, or holds no words.")
     chunks = [(chunk["text"], *chunk["timestamp"]) for chunk in found.get("chunks") or []]
-    hint = "A click on a piece plays it." if chunks else ""
+    hint = "A click on a word plays it." if chunks else ""
     return heading("Transcript", hint) + words(chunks or [(found["text"], None, None)])
 
 
@@ -44,7 +44,7 @@ TASK = Task(
     hub="openai/whisper-small",
     button="Transcribe",
     shown_options=("return_timestamps", "chunk_length_s", "language", "task"),
-    fixed={"return_timestamps": True},
+    fixed={"return_timestamps": "word"},
     looked_into=lambda values: values[0],
     looked_at="sound",
 )
