@@ -4,6 +4,7 @@ An architecture owns its projections and its position scheme; what comes after i
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,11 +55,56 @@ def attend(
         scores = tap(prefix + "scores", layer, scores if masked is None else scores + masked)
         pattern = F.dropout(scores.softmax(-1, dtype=torch.float32).to(q.dtype), dropout, training=dropout > 0)
         z = tap(prefix + "pattern", layer, pattern) @ v
+    elif mask.stretches is not None:
+        return tap(prefix + "z", layer, _in_stretches(q, k, v, mask.stretches, dropout, scale))
     else:
         z = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask.bias, is_causal=mask.causal, dropout_p=dropout, scale=scale, enable_gqa=grouped
         )
     return tap(prefix + "z", layer, z.transpose(1, 2))
+
+
+SHORT = 192  # tokens up to which PyTorch's flash kernel takes longer for gradients in bfloat16 than products do
+
+
+def _in_stretches(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[int], dropout: float, scale: float | None
+) -> torch.Tensor:
+    """`attend` stretch by stretch, each token reading those before it: the cost grows with the square of each length, not of all."""
+    plain = not dropout and q.dtype == torch.bfloat16 and q.device.type == "cpu" and torch.is_grad_enabled()
+    found = []
+    for part in zip(*(x.transpose(1, 2).flatten(0, 1).split(lengths) for x in (q, k, v)), strict=True):
+        rows = [x.transpose(0, 1)[None] for x in part]
+        if plain and len(part[0]) <= SHORT:
+            z: torch.Tensor = _Triangle.apply(*rows, q.shape[-1] ** -0.5 if scale is None else scale)  # type: ignore[assignment]
+        else:
+            grouped = q.shape[1] != k.shape[1]
+            z = F.scaled_dot_product_attention(*rows, is_causal=True, dropout_p=dropout, scale=scale, enable_gqa=grouped)
+        found.append(z[0].transpose(0, 1))
+    return torch.cat(found).unflatten(0, (q.shape[0], -1))
+
+
+class _Triangle(torch.autograd.Function):
+    """Causal attention of a short text whose gradients are a few products: the pattern is computed again, for all queries of a key head
+    at once."""
+
+    @staticmethod
+    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+        ctx.save_for_backward(q, k, v)
+        ctx.scale = scale
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        q, k, v = ctx.saved_tensors
+        heads, tokens = k.shape[1], q.shape[2]
+        queries, g = (x.reshape(heads, -1, x.shape[-1]) for x in (q, gradients[0]))  # (key heads, group * tokens, d)
+        keys, values = k[0], v[0]
+        scores = (queries @ keys.transpose(1, 2)).mul_(ctx.scale).unflatten(1, (-1, tokens))
+        later = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
+        pattern = scores.masked_fill_(later, -torch.inf).softmax(-1).flatten(1, 2)
+        inner = torch._softmax_backward_data(g @ values.transpose(1, 2), pattern, -1, pattern.dtype).mul_(ctx.scale)
+        return (inner @ keys).view_as(q), (inner.transpose(1, 2) @ queries)[None], (pattern.transpose(1, 2) @ g)[None], None
 
 
 def merge_heads(z: torch.Tensor, output: nn.Module, *, layer: int, prefix: str = "") -> torch.Tensor:

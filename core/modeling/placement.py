@@ -133,7 +133,7 @@ def moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, Mask):
-        return Mask(moved(value.bias, device), value.causal)
+        return Mask(moved(value.bias, device), value.causal, value.stretches, moved(value.allowed, device))
     if isinstance(value, dict):
         return {key: moved(item, device) for key, item in value.items()}
     if type(value) in (tuple, list):
