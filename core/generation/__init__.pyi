@@ -1,7 +1,11 @@
 from .config import GenerationConfig as GenerationConfig
 from .engine import Engine as Engine
-from .events import Finished as Finished, TextDelta as TextDelta, Waiting as Waiting
+from .events import Finished as Finished
+from .events import TextDelta as TextDelta
+from .events import Waiting as Waiting
 from .loop import generate as generate
 from .outputs import GenerateOutput as GenerateOutput
 from .request import Request as Request
-from .streaming import TextIteratorStreamer as TextIteratorStreamer, TextStreamer as TextStreamer, stream as stream
+from .streaming import TextIteratorStreamer as TextIteratorStreamer
+from .streaming import TextStreamer as TextStreamer
+from .streaming import stream as stream

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import torch
 
-
 SHORTEST = 32  # tokens of a stretch, in the mean, for which attention of its own pays
 
 
