@@ -8,7 +8,9 @@ import torch.nn.functional as F
 
 import core
 from core.modeling import losses
+from core.modeling.attention import attend
 from core.modeling.layers import RMSNorm, gated
+from core.modeling.masks import Mask, fill, make_mask, stretches_of
 from core.trainer.packing import PackedCollator, PackedRows, bins
 
 LLAMA: dict[str, Any] = {
@@ -158,3 +160,37 @@ def test_bins_are_full_and_hold_everything_once() -> None:
     assert sorted(row for own in found for row in own) == list(range(500))
     assert all(sum(lengths[row] for row in own) <= 256 for own in found)
     assert sum(lengths) / (len(found) * 256) > 0.97
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_by_stretches_is_that_under_the_mask(dtype: torch.dtype) -> None:
+    """Values and gradients, grouped heads, a stretch too long for the short way."""
+    torch.manual_seed(5)
+    lengths, heads = [[40, 90, 70], [200]], (6, 2)
+    segment = torch.tensor([[i for i, n in enumerate(row) for _ in range(n)] for row in lengths])
+    allowed = (segment[:, :, None] == segment[:, None, :]).tril()[:, None]
+    assert stretches_of(allowed) == [40, 90, 70, 200]
+    like, found = torch.zeros(2, 200, 1, dtype=dtype), []
+    inputs = [torch.randn(2, n, 200, 16, dtype=dtype) for n in (heads[0], heads[1], heads[1])]
+    direction = torch.randn(2, 200, heads[0], 16, dtype=dtype)
+    for mask in (Mask(fill(allowed, dtype)), make_mask(allowed, like, 200, causal=True)):
+        own = [x.clone().requires_grad_() for x in inputs]
+        z = attend(*own, mask, layer=0)
+        z.backward(direction)
+        found.append([z, *(x.grad for x in own)])
+    assert mask.stretches
+    for plain, short in zip(*found, strict=True):
+        tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+        assert (plain.float() - short.float()).abs().max() <= tolerance * max(1.0, float(plain.float().abs().max()))
+
+
+def test_other_masks_are_no_stretches() -> None:
+    """One more pair, one fewer, both ways, too short."""
+    segment = torch.arange(3).repeat_interleave(40)[None]
+    allowed = (segment[:, :, None] == segment[:, None, :]).tril()[:, None]
+    more, fewer = allowed.clone(), allowed.clone()
+    more[0, 0, 50, 3], fewer[0, 0, 30, 20] = True, False
+    short = torch.eye(64, dtype=torch.bool)[None, None]
+    assert stretches_of(allowed) == [40] * 3
+    for other in (more, fewer, allowed | allowed.transpose(-1, -2), short, allowed[..., 1:], allowed.expand(1, 2, 120, 120)):
+        assert stretches_of(other) is None
