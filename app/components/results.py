@@ -92,11 +92,14 @@ def _percent(share: float) -> str:
 
 # Clicks: data-pick goes to Python as the event `pick`, data-seek moves the tab's player.
 ON_LOAD = """
+// the player that plays hides in a shadow root; beside it stands one without a source
+const players = (root) => [...root.querySelectorAll('*')].flatMap((e) =>
+  [...(e.tagName === 'AUDIO' && e.currentSrc ? [e] : []), ...(e.shadowRoot ? players(e.shadowRoot) : [])]);
 /* 'pick' */ element.addEventListener('click', (event) => {
   const pick = event.target.closest('[data-pick]');
   if (pick) trigger('pick', {value: pick.dataset.pick});
   const seek = event.target.closest('[data-seek]');
-  const player = seek && element.closest('[role=tabpanel]')?.querySelector('audio');
+  const player = seek && players(element.closest('[role=tabpanel]'))[0];
   if (player) { player.currentTime = Number(seek.dataset.seek); player.play(); }
 });
 """

@@ -12,6 +12,11 @@ from pages import tab
 from core.paths import assets_dir
 
 EXAMPLES = assets_dir() / "examples"
+PLAYS_FROM = """(at) => {
+  const players = (root) => [...root.querySelectorAll('*')].flatMap((e) =>
+    [...(e.tagName === 'AUDIO' ? [e] : []), ...(e.shadowRoot ? players(e.shadowRoot) : [])]);
+  return players(document.querySelector('#speech-audio')).some((p) => p.duration > 2 && p.currentTime >= at && p.currentTime < at + 2);
+}"""
 
 
 @pytest.fixture
@@ -134,6 +139,9 @@ def test_speech(page: Any, whisper_tiny: Path, tmp_path: Path) -> None:
     page.locator("#speech-run").click()
     page.wait_for_selector("#speech-said:has-text('choose a file first')")
     assert "young man" in run_example(page, "speech")
+    word = page.locator("#speech-result .rs-word", has_text="young")
+    word.click()
+    page.wait_for_function(PLAYS_FROM, arg=float(word.get_attribute("data-seek")))
     page.reload()
     tab(page, "Speech")
     file = tmp_path / "silence.wav"
