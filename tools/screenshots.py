@@ -15,6 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 PICTURES = ROOT / "docs" / "screenshots"
 TABS = ("Chat", "Completion", "Zero-shot", "Embeddings", "Inspect", "Train", "Runs", "Models")
+GROUPS = {"text": "Entities", "vision": "Image labels", "audio": "Speech"}  # a tab of each, in light and dark
 QUESTION = "Explain attention in a transformer in two sentences."
 
 
@@ -62,6 +63,10 @@ def show(page: Any, url: str, name: str) -> None:
         page.locator(".av-token", has_text="it").first.click()
     elif name == "Train":
         page.wait_for_selector(".rv[data-run=finished]")
+    elif name in GROUPS.values():
+        id = name.lower().replace(" ", "-")
+        page.locator(f"#{id}-examples button").first.click()
+        page.wait_for_selector(f"#{id}-said:has-text(' s · ')", timeout=180_000)
     elif name == "Models":
         page.wait_for_selector(".ml[data-state=ready]")
     else:
@@ -100,18 +105,24 @@ def main() -> None:
             prepare(page, server.url)
             kept = first.storage_state()
             for width, height in ((1440, 900), (390, 844)) if folder else ((1440, 900),):
-                for scheme in ("light", "dark") if folder else ("light",):
+                for scheme in ("light", "dark"):
                     context = browser.new_context(
                         viewport={"width": width, "height": height}, color_scheme=scheme, storage_state=kept
                     )
                     page = context.new_page()
                     page.set_default_timeout(60_000)
-                    for name in TABS:
+                    for name in TABS if folder or scheme == "light" else ():
                         show(page, server.url, name)
                         if folder:
                             save(page, folder / f"{name.lower()}-{width}-{scheme}.png", whole=True)
                         else:
                             save(page, PICTURES / f"{name.lower()}.png")
+                    for group, name in GROUPS.items():
+                        show(page, server.url, name)
+                        if folder:
+                            save(page, folder / f"{group}-{width}-{scheme}.png", whole=True)
+                        else:
+                            save(page, PICTURES / f"{group}-{scheme}.png")
                     context.close()
         finally:
             server.stop()
