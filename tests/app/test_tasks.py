@@ -153,12 +153,28 @@ def test_speech(page: Any, whisper_tiny: Path, tmp_path: Path) -> None:
     assert page.locator("#speech-result").inner_text().strip().startswith("Transcript")
 
 
+def test_translate_and_where_it_looks(page: Any) -> None:
+    tab(page, "Translate")
+    assert model_of(page, "translate") == "marian-en-fr"
+    assert "heureux de te voir" in run_example(page, "translate")
+    page.locator("#translate-inside").click()
+    page.wait_for_selector(".av[data-large=ready][data-crossed=true]")
+    written = page.locator(".av-rows .av-token span").all_inner_texts()
+    read = page.locator(".av-columns .av-token span").all_inner_texts()
+    assert any("heureux" in word for word in written) and any("happy" in word for word in read)
+    page.locator("#inspect-target textarea").fill("Je suis content.")
+    page.locator("#inspect-run").click()
+    page.wait_for_function("[...document.querySelectorAll('.av-rows span')].some(e => e.textContent.includes('content'))")
+    page.get_by_role("radio", name="Encoder").check()
+    page.wait_for_selector(".av[data-large=ready][data-crossed=false]")
+    assert page.locator(".av-rows .av-token").count() == len(read)
+
+
 @pytest.mark.parametrize(
     ("title", "id", "hub"),
     [
         ("Fill mask", "fill-mask", "google-bert/bert-base-uncased"),
         ("Questions", "questions", "deepset/roberta-base-squad2"),
-        ("Translate", "translate", "Helsinki-NLP/opus-mt-en-fr"),
         ("Summarise", "summarise", "facebook/bart-large-cnn"),
         ("Image zero-shot", "image-zero-shot", "openai/clip-vit-base-patch32"),
     ],
