@@ -129,10 +129,13 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
     def before() -> Any:
         return gr.Dropdown(workbench.calls(task.task), value=None)
 
-    def reload(run: str | None) -> list[Any]:
-        return (
-            [gr.skip() if value is None else value for value in workbench.call_inputs(run)] if run else [gr.skip()] * len(inputs)
-        )
+    def each(values: list[Any]) -> Any:
+        """One value for each input widget; of a single widget the value itself, for Gradio would show the list."""
+        return values if len(inputs) > 1 else values[0]
+
+    def reload(run: str | None) -> Any:
+        found = workbench.call_inputs(run) if run else [None] * len(inputs)
+        return each([gr.skip() if value is None else value for value in found])
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     asked: dict[str, Any] = {
@@ -146,7 +149,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
     started: list[Any] = [run.click(**asked)]
     started += [widget.submit(**asked) for widget in inputs if isinstance(widget, gr.Textbox)]
     started.append(
-        examples.click(lambda sample: sample if len(inputs) > 1 else sample[0], examples, inputs, **private).then(**asked)
+        examples.click(each, examples, inputs, **private).then(**asked)
     )
     stop.click(
         lambda: ("Stopped.", gr.Button(interactive=True), gr.Button(visible=False)),
@@ -162,8 +165,8 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
     if task.picked is not None:
         picked = task.picked
 
-        def pick(event: gr.EventData, *values: Any) -> list[Any]:
-            return picked(values, str(event.value))
+        def pick(event: gr.EventData, *values: Any) -> Any:
+            return each(picked(values, str(event.value)))
 
         result.pick(pick, inputs, inputs, **private)  # type: ignore[attr-defined]
     return SimpleNamespace(task=task, model=model, inputs=inputs, inside=inside)

@@ -103,7 +103,7 @@ class _Triangle(torch.autograd.Function):
         scores = (queries @ keys.transpose(1, 2)).mul_(ctx.scale).unflatten(1, (-1, tokens))
         later = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
         pattern = scores.masked_fill_(later, -torch.inf).softmax(-1).flatten(1, 2)
-        inner = torch._softmax_backward_data(g @ values.transpose(1, 2), pattern, -1, pattern.dtype).mul_(ctx.scale)
+        inner = torch.ops.aten._softmax_backward_data(g @ values.transpose(1, 2), pattern, -1, pattern.dtype).mul_(ctx.scale)
         return (inner @ keys).view_as(q), (inner.transpose(1, 2) @ queries)[None], (pattern.transpose(1, 2) @ g)[None], None
 
 

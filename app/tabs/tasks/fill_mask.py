@@ -35,9 +35,9 @@ TASK = Task(
     about=f"The words that fit where {MASK} stands, read from both sides of it.",
     inputs=one_text,
     examples=[
-        [f"The capital of France is {MASK}."],
         [f"She opened the {MASK} and went inside."],
-        [f"Water {MASK} at 100 degrees."],
+        [f"I would like a cup of {MASK}."],
+        [f"He is a very good {MASK}."],
     ],
     call=lambda values: ((the_text(values, what=f"a sentence with {MASK} in it"),), {}),
     show=_shown,
