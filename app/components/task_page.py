@@ -148,9 +148,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
     }
     started: list[Any] = [run.click(**asked)]
     started += [widget.submit(**asked) for widget in inputs if isinstance(widget, gr.Textbox)]
-    started.append(
-        examples.click(each, examples, inputs, **private).then(**asked)
-    )
+    started.append(examples.click(each, examples, inputs, **private).then(**asked))
     stop.click(
         lambda: ("Stopped.", gr.Button(interactive=True), gr.Button(visible=False)),
         None,

@@ -45,7 +45,7 @@ class Card:
 @cache
 def cards() -> dict[str, Card]:
     """The bundled starters by name."""
-    return {folder.name: read_card(folder) for folder in sorted((assets_dir() / "starters").glob("*")) if folder.is_dir()}
+    return {folder.name: read_card(folder) for folder in sorted((assets_dir() / "starters").glob("[!.]*")) if folder.is_dir()}
 
 
 def find(name: str) -> Path | None:

@@ -165,6 +165,24 @@ def test_fill_mask_and_a_candidate_taken(page: Any) -> None:
     page.wait_for_function(sentence, arg="[MASK]")
 
 
+def test_questions(page: Any) -> None:
+    tab(page, "Questions")
+    assert model_of(page, "questions") == "minilm-questions"
+    run_example(page, "questions")
+    assert "Gustave Eiffel" in page.locator("#questions-result h3").first.inner_text()
+    assert "Gustave Eiffel" in page.locator("#questions-result mark").first.inner_text()
+
+
+def test_summarise(page: Any, smollm2: Path) -> None:
+    tab(page, "Summarise")
+    assert model_of(page, "summarise") == "smollm2-summaries"
+    page.wait_for_selector("text=a chat model that is asked for it")
+    summary = run_example(page, "summarise").split("\n\n")[1]
+    assert 30 < len(summary) < 300 and "language model" in summary
+    page.locator("#summarise-inside").click()
+    page.wait_for_selector(".av[data-large=ready][data-crossed=false]")
+
+
 def test_translate_and_where_it_looks(page: Any) -> None:
     tab(page, "Translate")
     assert model_of(page, "translate") == "marian-en-fr"
@@ -185,8 +203,6 @@ def test_translate_and_where_it_looks(page: Any) -> None:
 @pytest.mark.parametrize(
     ("title", "id", "hub"),
     [
-        ("Questions", "questions", "deepset/roberta-base-squad2"),
-        ("Summarise", "summarise", "facebook/bart-large-cnn"),
         ("Image zero-shot", "image-zero-shot", "openai/clip-vit-base-patch32"),
     ],
 )
