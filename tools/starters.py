@@ -61,7 +61,7 @@ def pack(run: str) -> Path:
     if "prompt" in config.card:  # a chat model that is asked: its files say what
         own = read_config(config.model)
         asked = {config.card["pipeline_tag"]: {"prompt": config.card["prompt"], "max_new_tokens": 64, "do_sample": False}}
-        values = {"architectures": own["architectures"], "model_type": own["model_type"], "task_specific_params": asked}
+        values = {**own, "task_specific_params": asked}
         (part / "config.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     base = judged.get(0, config.card.get("base"))
     (part / "README.md").write_text(card(config, recipe.name, score, base), encoding="utf-8")

@@ -33,7 +33,7 @@ def inputs_of(pipe: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", CARDS)
-def test_logits(name: str, minilm: Any) -> None:
+def test_logits(name: str, minilm: Any, smollm2: Any) -> None:
     card = CARDS[name]
     pipe = pipeline(card.task, name)
     model = pipe.model
@@ -41,9 +41,13 @@ def test_logits(name: str, minilm: Any) -> None:
     head = named_head(values["model_type"], values)
     assert head is not None and next(model.parameters()).dtype == torch.float32
     kind = getattr(transformers, core.auto.ARCHITECTURES[values["model_type"]].class_name(head))
-    if bundled.base_of(card.folder):
+    if base := bundled.base_of(card.folder):
         config = transformers.AutoConfig.from_pretrained(card.folder)
-        theirs = peft.PeftModel.from_pretrained(kind.from_pretrained(minilm, config=config), str(card.folder)).eval()
+        if "SmolLM2" in base:
+            under = kind.from_pretrained(smollm2.parent, gguf_file=smollm2.name)
+        else:
+            under = kind.from_pretrained(minilm, config=config)
+        theirs = peft.PeftModel.from_pretrained(under, str(card.folder)).eval()
     else:
         theirs = kind.from_pretrained(card.folder).eval()
         assert next(theirs.parameters()).dtype == torch.float32
