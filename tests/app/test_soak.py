@@ -13,7 +13,22 @@ pytestmark = pytest.mark.soak
 BROWSERS = 10
 SECONDS = float(os.environ.get("VITRINE_SOAK", "300"))
 COUNTRIES = ("France", "Italy", "Spain", "Germany", "Japan")
-KINDS = ("chat", "zero-shot", "embed", "inspect", "complete", "classify", "entities", "image-labels", "speech", "sounds", "rest")
+PEOPLE = ("Anna", "Boris", "Carla", "David", "Emma")
+WRITTEN = ("fill-mask", "questions", "translate", "summarise")
+KINDS = (
+    "chat",
+    "zero-shot",
+    "embed",
+    "inspect",
+    "complete",
+    "classify",
+    "entities",
+    *WRITTEN,
+    "image-labels",
+    "speech",
+    "sounds",
+    "rest",
+)
 
 
 class Visitor:
@@ -23,7 +38,8 @@ class Visitor:
         self.context = chromium.new_context(viewport={"width": 1100, "height": 900})
         self.page = self.context.new_page()
         self.page.set_default_timeout(120_000)
-        self.number, self.country, self.turns = number, COUNTRIES[number % len(COUNTRIES)], 0
+        self.number, self.turns = number, 0
+        self.country, self.person = COUNTRIES[number % len(COUNTRIES)], PEOPLE[number % len(PEOPLE)]
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(url)
@@ -58,6 +74,15 @@ class Visitor:
             words = f"{mood} film." if self.what == "classify" else f"Mary Smith lives in {self.country} and works for Siemens."
             page.locator(f"#{self.what}-text textarea").fill(words)
             page.locator(f"#{self.what}-run").click()
+        elif self.what in ("fill-mask", "translate", "summarise"):
+            tab(page, {"fill-mask": "Fill mask", "translate": "Translate", "summarise": "Summarise"}[self.what])
+            page.locator(f"#{self.what}-text textarea").fill(self.written())
+            page.locator(f"#{self.what}-run").click()
+        elif self.what == "questions":
+            tab(page, "Questions")
+            page.locator("#questions-question textarea, #questions-question input").first.fill("Who designed the tower?")
+            page.locator("#questions-context textarea").fill(self.written())
+            page.locator("#questions-run").click()
         elif self.what in ("image-labels", "speech", "sounds"):
             tab(page, {"image-labels": "Image labels", "speech": "Speech", "sounds": "Sounds"}[self.what])
             page.locator(f"#{self.what}-examples button").nth(self.number % 3 if self.what == "image-labels" else 0).click()
@@ -68,6 +93,20 @@ class Visitor:
             tab(page, "Completion")
             page.locator("#complete-text textarea").fill(f"The capital of {self.country} is")
             page.locator("#complete-run").click()
+
+    def written(self) -> str:
+        """What this person writes on the tab whose turn it is: of this turn alone where the result shows it, so that an old answer
+        is no answer."""
+        return {
+            "fill-mask": ("She opened the [MASK] and went inside.", "He is a very good [MASK].")[self.number % 2],
+            "translate": f"{self.person} wants to eat {self.turns} apples.",
+            "summarise": f"{self.person} measured {self.turns} language models. They learn grammar from few words, and facts from many.",
+            "questions": f"The tower has {self.turns} floors. It was designed by the engineer {self.person} Eiffel.",
+        }[self.what]
+
+    def expected(self) -> str:
+        """What the result of `written` shows."""
+        return ("door", "teacher")[self.number % 2] if self.what == "fill-mask" else self.written()
 
     def end(self) -> None:
         """The answer is there, and is this person's own."""
@@ -97,6 +136,10 @@ class Visitor:
         elif self.what == "entities":
             marks = "t => [...document.querySelectorAll('#entities-result mark')].some(m => m.firstChild.textContent === t)"
             page.wait_for_function(marks, arg=own)
+        elif self.what in WRITTEN:
+            shown = "([id, t]) => document.querySelector(`#${id}-result`).innerText.includes(t)"
+            page.wait_for_function(shown, arg=[self.what, self.expected()])
+            assert self.what != "questions" or f"{self.person} Eiffel" in page.locator("#questions-result h3").first.inner_text()
         elif self.what == "speech":
             page.wait_for_function("document.querySelector('#speech-result').innerText.includes('young man')")
         elif self.what == "rest":

@@ -15,8 +15,13 @@ def draw(results: list[Result], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (bars, contexts, rows) = plt.subplots(1, 3, figsize=(15, 4.8), width_ratios=(2, 1, 1), layout="constrained")
-    _ratios(bars, [result for result in results if result.times and result.ratio is not None])
+    ratios = [result for result in results if result.times and result.ratio is not None]
+    size = 13, max(6.0, 0.27 * len(ratios) + 1)  # a line of text for each bar
+    figure, axes = plt.subplot_mosaic(
+        [["bars", "contexts"], ["bars", "rows"]], figsize=size, width_ratios=(2, 1), layout="constrained"
+    )
+    bars, contexts, rows = axes["bars"], axes["contexts"], axes["rows"]
+    _ratios(bars, ratios)
     _growth(contexts, results, "scale.context.", "tokens in the context", "a token")
     _growth(rows, results, "scale.rows.", "rows at once", "a step")
     figure.savefig(path, dpi=110)
@@ -31,8 +36,8 @@ def _ratios(axes: Any, results: list[Result]) -> None:
         axes.annotate(f" {result.ratio:.2f}", (0, place), va="center", fontsize=9, color="white")
         if result.aim is not None:
             axes.plot([result.aim] * 2, [place - 0.4, place + 0.4], color=BOUND, linewidth=2.5)
-    axes.set_yticks(places, [f"{result.name}\n{result.other_name}" for result in results], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_yticks(places, [f"{result.name}, to {result.other_name}" for result in results], fontsize=8)
+    axes.set_ylim(len(results) - 0.4, -0.6)
     axes.set_xlabel("times as fast; orange: asked")
     axes.spines[["top", "right"]].set_visible(False)
 
