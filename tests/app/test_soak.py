@@ -105,8 +105,10 @@ class Visitor:
         }[self.what]
 
     def expected(self) -> str:
-        """What the result of `written` shows."""
-        return ("door", "teacher")[self.number % 2] if self.what == "fill-mask" else self.written()
+        """What the result of `written` shows; in a context the answer is marked, with a word behind it."""
+        if self.what == "fill-mask":
+            return ("door", "teacher")[self.number % 2]
+        return f"The tower has {self.turns} floors." if self.what == "questions" else self.written()
 
     def end(self) -> None:
         """The answer is there, and is this person's own."""
