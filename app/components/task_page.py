@@ -156,7 +156,7 @@ def build(workbench: Any, task: Task) -> SimpleNamespace:
         cancels=started,
         **private,
     )
-    get.click(lambda: _fetched(workbench, task), None, facts, **private)
+    get.click(lambda: fetch(workbench, task.hub), None, facts, **private)
     model.change(lambda name: _facts(workbench, task, name), model, facts, **private)
     earlier.focus(before, None, earlier, **private)
     earlier.input(reload, earlier, inputs, **private)
@@ -216,10 +216,10 @@ def _facts(workbench: Any, task: Task, name: str | None) -> str:
     return "  \n".join(said)
 
 
-def _fetched(workbench: Any, task: Task) -> str:
-    """Begin to fetch the hub's model; what is said of it."""
+def fetch(workbench: Any, hub: str) -> str:
+    """Begin to fetch a model of the hub; what is said of it."""
     try:
-        workbench.shelf.fetch(task.hub)
+        workbench.shelf.fetch(hub)
     except VitrineError as error:
         return f"**Not done.** {escape(str(error))}"
-    return f"`{task.hub}` is being fetched: Models shows how far it is, and then it stands in the list above."
+    return f"`{hub}` is being fetched: Models shows how far it is, and then it stands in the list above."

@@ -11,6 +11,7 @@ import gradio as gr
 from app.components.choices_view import choices, choices_view
 from app.components.knobs import chosen, generation, knob
 from app.components.said import escape, in_line
+from app.components.task_page import fetch
 from app.tabs.chat import REDRAWN
 from app.tabs.tasks.fields import the_text
 from core.errors import VitrineError
@@ -25,6 +26,11 @@ EXAMPLES = [
     ['def fibonacci(n):\n    """The n-th Fibonacci number."""\n'],
     ["import math\n\ndef area_of_circle(radius):\n"],
 ]
+CODE_HUB = "bigcode/starcoder2-3b"
+CODE = (
+    "No starter for code comes with the program: SmolLM2 tuned on Python functions solved 14 of HumanEval's 164 problems, untuned 8, and "
+    f"both only where the body's indentation is given. With a network take `{CODE_HUB}` (3 billion parameters)."
+)
 
 
 def build(workbench: Any) -> SimpleNamespace:
@@ -46,6 +52,8 @@ def build(workbench: Any) -> SimpleNamespace:
             )
         with gr.Column(scale=3, min_width=260):
             model = gr.Dropdown(names, value=names[0] if names else None, label="Model", elem_id="complete-model")
+            code = gr.Markdown(CODE, elem_classes="tk-facts", elem_id="complete-code")
+            get = gr.Button(f"Fetch {CODE_HUB}", size="sm", elem_id="complete-fetch")
             with gr.Accordion("Options", open=False):
                 knobs = [knob(option, "complete") for option in fields]
     said = gr.Markdown("", elem_id="complete-said", elem_classes="tk-said")
@@ -108,6 +116,7 @@ def build(workbench: Any) -> SimpleNamespace:
         examples.click(lambda sample: sample[0], examples, text, **private).then(**asked),
         view.take(take, [model, ids], text, **private).then(**asked),  # type: ignore[attr-defined]
     ]
+    get.click(lambda: fetch(workbench, CODE_HUB), None, code, **private)
     stop.click(
         lambda: ("Stopped.", gr.Button(interactive=True), gr.Button(visible=False)),
         None,

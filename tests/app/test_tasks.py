@@ -211,3 +211,9 @@ def test_a_task_without_a_starter_says_what_to_fetch(page: Any, title: str, id: 
     page.wait_for_selector(f"#{id}-fetch:has-text('{hub}')")
     page.locator(f"#{id}-examples button").first.click()
     page.wait_for_selector(f"#{id}-said:has-text('No model is chosen')")
+
+
+def test_code_has_no_starter_and_says_what_to_fetch(page: Any) -> None:
+    tab(page, "Completion")
+    page.wait_for_selector("#complete-code:has-text('No starter for code')")
+    page.wait_for_selector("#complete-fetch:has-text('bigcode/starcoder2-3b')")

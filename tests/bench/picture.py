@@ -6,6 +6,12 @@ from typing import Any
 from tests.bench.harness import Result
 
 ASKED, OURS, BOUND = "#999999", "#0072B2", "#E69F00"  # Okabe-Ito
+GROWTH = {  # what scale's rows count: labels of both axes, what bounds the figure, its factor
+    "context": ("tokens in the context", "milliseconds a token", "memory bound", 1e3),
+    "rows": ("rows at once", "milliseconds a step", "memory bound", 1e3),
+    "memory_context": ("tokens in the context", "MB more", "keys and values", 1),
+    "memory_rows": ("rows at once, 512 tokens each", "MB more", "keys and values", 1),
+}
 
 
 def draw(results: list[Result], path: Path) -> None:
@@ -18,12 +24,11 @@ def draw(results: list[Result], path: Path) -> None:
     ratios = [result for result in results if result.times and result.ratio is not None]
     size = 13, max(6.0, 0.27 * len(ratios) + 1)  # a line of text for each bar
     figure, axes = plt.subplot_mosaic(
-        [["bars", "contexts"], ["bars", "rows"]], figsize=size, width_ratios=(2, 1), layout="constrained"
+        [["bars", name] for name in GROWTH], figsize=size, width_ratios=(2, 1), layout="constrained"
     )
-    bars, contexts, rows = axes["bars"], axes["contexts"], axes["rows"]
-    _ratios(bars, ratios)
-    _growth(contexts, results, "scale.context.", "tokens in the context", "a token")
-    _growth(rows, results, "scale.rows.", "rows at once", "a step")
+    _ratios(axes["bars"], ratios)
+    for name, (across, up, bound, scale) in GROWTH.items():
+        _growth(axes[name], results, f"scale.{name}.", across, up, bound, scale)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -42,16 +47,16 @@ def _ratios(axes: Any, results: list[Result]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _growth(axes: Any, results: list[Result], prefix: str, across: str, what: str) -> None:
-    """Time beside the memory bound, by what the names count."""
+def _growth(axes: Any, results: list[Result], prefix: str, across: str, up: str, bound: str, scale: float) -> None:
+    """Figures beside their bound, by what the names count."""
     found = [result for result in results if result.name.startswith(prefix)]
     counts = [int(result.name.removeprefix(prefix)) for result in found]
-    axes.plot(counts, [1000 * result.ours for result in found], "o-", color=OURS, label="ours")
-    axes.plot(counts, [1000 * (result.other or 0) for result in found], "s--", color=ASKED, label="memory bound")
+    axes.plot(counts, [scale * result.ours for result in found], "o-", color=OURS, label="ours")
+    axes.plot(counts, [scale * (result.other or 0) for result in found], "s--", color=ASKED, label=bound)
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_ylim(bottom=0)
     axes.set_xlabel(across)
-    axes.set_ylabel(f"milliseconds {what}")
+    axes.set_ylabel(up)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -1,4 +1,4 @@
-"""How the cost of a token grows with what was read and with how many write at once, beside what memory alone would take."""
+"""How the time of a token, and memory, grow with what was read and with how many write at once, beside the bounds that memory sets."""
 
 from collections.abc import Callable
 from functools import cache
@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 
-from tests.bench.harness import Row, seconds
+from tests.bench.children import report
+from tests.bench.harness import Row, child, seconds
 from tests.bench.subjects import Subjects
 
 CONTEXTS = (128, 512, 2048, 8192)
 AT_ONCE = (1, 2, 4, 8, 16)
 STEPS = 8
+FEW, NEW = 16, 16  # tokens of a text whose memory counts as none; tokens written
 
 
 def rows(subjects: Subjects) -> list[Row]:
@@ -21,6 +23,11 @@ def rows(subjects: Subjects) -> list[Row]:
         table.append(Row(f"scale.context.{tokens}", "s/token", step_time(1, tokens), bound(1, tokens), "memory bound"))
     for batch in AT_ONCE:
         table.append(Row(f"scale.rows.{batch}", "s/step", step_time(batch, 128), bound(batch, 128), "memory bound"))
+    held = [("memory_context", tokens, 1, tokens) for tokens in CONTEXTS] + [
+        ("memory_rows", batch, batch, 512) for batch in AT_ONCE
+    ]
+    for name, count, batch, tokens in held:
+        table.append(Row(f"scale.{name}.{count}", "MB", more(batch, tokens), pairs(batch, tokens), "keys and values", rounds=3))
     return table
 
 
@@ -79,9 +86,48 @@ def bound(batch: int, tokens: int) -> Callable[[], float]:
     """Seconds of reading the weights once and every row's keys and values."""
 
     def measure() -> float:
-        config = model().config
         weights = sum(p.nbytes for p in model().parameters()) - model().get_input_embeddings().weight.nbytes
-        pairs = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 2
-        return (weights + batch * tokens * pairs) / 1e9 / bandwidth()
+        return (weights / 1e9 + pairs(batch, tokens)() / 1e3) / bandwidth()
 
     return measure
+
+
+def pairs(batch: int, tokens: int) -> Callable[[], float]:
+    """MB of so many rows' keys and values, of so many tokens each."""
+
+    def measure() -> float:
+        config = model().config
+        return batch * tokens * 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 2 / 1e6
+
+    return measure
+
+
+def more(batch: int, tokens: int) -> Callable[[], float]:
+    """MB that a process holds at most while the engine answers so many texts at once, beyond those of one that answers a few words."""
+
+    def measure() -> float:
+        peaks = [child("answer", str(b), str(t), module="scaling")["peak"] for b, t in ((batch, tokens), (1, FEW))]
+        return peaks[0] - peaks[1]
+
+    return measure
+
+
+# ---------------------------------------------------------------- in the child
+
+
+def answer(batch: str, tokens: str) -> dict[str, float]:
+    """Texts of so many tokens, each its own, read and gone on with together."""
+    from core.generation import Engine
+
+    torch.set_default_dtype(torch.bfloat16)  # the model is never held in float32: its peak would hide what comes after
+    model()
+    torch.set_default_dtype(torch.float32)
+    with Engine(model(), max_rows=max(AT_ONCE), max_tokens=max(CONTEXTS) * 2) as engine:
+        texts = [torch.arange(int(tokens)) * (7 + row) % 1000 for row in range(int(batch))]
+        for request in [engine.submit(ids, max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False) for ids in texts]:
+            request.result()
+    return {}
+
+
+if __name__ == "__main__":
+    report({"answer": answer})

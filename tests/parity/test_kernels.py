@@ -169,10 +169,13 @@ def test_q4_0_and_rows_that_fill_no_group() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "step"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"num_attention_heads": 7, "num_key_value_heads": 1, "head_dim": 72}], ids=["pairs", "sevens"]
+)
 @torch.inference_mode()
-def test_half_precision_in_the_cache(dtype: torch.dtype, step: float) -> None:
+def test_half_precision_in_the_cache(dtype: torch.dtype, step: float, sizes: dict[str, int]) -> None:
     """One token over keys and values in half precision: read as they are, and the new ones rounded to the nearest."""
-    model = make(Row("llama", "CausalLM", "half", SIZES))
+    model = make(Row("llama", "CausalLM", "half", SIZES | sizes))
     (ids, mask), first = texts(3, 14, 117), Cache()
     logits_of(model, ids, mask, 6)
     decode_step(model, ids[:, :-1], mask[:, :-1], first)
@@ -187,6 +190,16 @@ def test_half_precision_in_the_cache(dtype: torch.dtype, step: float) -> None:
     for ours, theirs in zip(half[0], exact[0], strict=True):
         assert (ours[:, :, :-1] == theirs[:, :, :-1]).all()
         close(ours[:, :, -1].float(), theirs[:, :, -1].to(dtype).float())
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(3, 1), (6, 2), (8, 2), (6, 1), (7, 1), (5, 5)])
+def test_groups_of_every_width(heads: int, kv_heads: int) -> None:
+    """Heads of a group are read together, up to four: three, four, four and two, four and three, each alone; 64 and 8 numbers wide, over
+    a chunk's edge."""
+    sizes = {"num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": 72, "max_position_embeddings": 256}
+    model = make(Row("llama", "CausalLM", "group", SIZES | sizes))
+    for batch in (1, 3):
+        compare(model, batch, 136, 122)
 
 
 def test_long_texts_cross_chunks_and_windows() -> None:

@@ -120,7 +120,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "data seed": {"data_seed": 11, "dataloader_drop_last": True},
     "neftune": {"neftune_noise_alpha": 5.0},
     "short": {"num_train_epochs": 1.5, "max_grad_norm": 0.05, "logging_steps": 0.25, "logging_first_step": True},
-    "bf16": {"bf16": True, "learning_rate": 2e-4},  # small steps: each library's rounding, itself another on every CPU, grows with them
+    "bf16": {
+        "bf16": True,
+        "learning_rate": 2e-4,
+    },  # small steps: each library's rounding, itself another on every CPU, grows with them
 }
 
 
