@@ -27,7 +27,7 @@ def rows(subjects: Subjects) -> list[Row]:
         ("memory_rows", batch, batch, 512) for batch in AT_ONCE
     ]
     for name, count, batch, tokens in held:
-        table.append(Row(f"scale.{name}.{count}", "MB", more(batch, tokens), pairs(batch, tokens), "keys and values", rounds=3))
+        table.append(Row(f"scale.{name}.{count}", "MB", more(batch, tokens), pairs(batch, tokens), "keys and values", rounds=1))
     return table
 
 
