@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.ops import BF16, CHUNK, F32, RMS, SCORES
+from core.kernels.ops import BF16, CHUNK, F32, RMS
 from core.kernels.products import dot4, jit
 from core.kernels.vec import (
     add,
@@ -21,8 +21,6 @@ from core.kernels.vec import (
     f32,
     f32_part,
     fma,
-    fma_every,
-    fma_spread,
     largest,
     mul,
     one,
@@ -31,15 +29,10 @@ from core.kernels.vec import (
     put_f16,
     splat,
     store,
-    store_fours,
-    store_fourth,
-    store_tile,
     sub,
     total,
     vmax,
     word,
-    zeros,
-    zeros4,
 )
 
 LEAST = -1e30
@@ -105,26 +98,31 @@ def heads(op, tid, team, batch):  # type: ignore[no-untyped-def]
 
 
 def make_gather(read: Any, part: Any, size: int) -> Callable[..., Any]:
-    """The weighted sums of vectors of a form whose numbers take `size` bytes."""
+    """The weighted sum of vectors of a form whose numbers take `size` bytes."""
 
     @jit
-    def gather(weights, vectors, count, width, out, stride, heads):  # type: ignore[no-untyped-def]
-        """out[t] (width) = the sum of weights[t, j] vectors[j], for each of these heads."""
+    def gather(weights, vectors, count, width, out):  # type: ignore[no-untyped-def]
+        """out (width) = the sum of weights[j] vectors[j]."""
         step, d = size * width, 0
         while d + 64 <= width:
-            acc, at = zeros4(heads), vectors + size * d
+            a, b, c, e = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+            at = vectors + size * d
             for j in range(count):
-                a, b, c, e = read(at), read(at + 16 * size), read(at + 32 * size), read(at + 48 * size)
-                acc = fma_spread(acc, a, b, c, e, weights + 4 * j, SCORES)
+                p = splat(one(weights + 4 * j))
+                a, b = fma(p, read(at), a), fma(p, read(at + 16 * size), b)
+                c, e = fma(p, read(at + 32 * size), c), fma(p, read(at + 48 * size), e)
                 at += step
-            store_fourth(acc, out + 4 * d, stride)
+            store(out + 4 * d, a)
+            store(out + 4 * d + 64, b)
+            store(out + 4 * d + 128, c)
+            store(out + 4 * d + 192, e)
             d += 64
         while d < width:
-            some, n = zeros(heads), width - d
+            a, n = splat(0.0), width - d
             for j in range(count):
                 at = vectors + j * step + size * d
-                some = fma_every(some, read(at) if n >= 16 else part(at, n), weights + 4 * j, SCORES)
-            store_tile(some, out + 4 * d, stride, np.float32(1))
+                a = fma(splat(one(weights + 4 * j)), read(at) if n >= 16 else part(at, n), a)
+            store(out + 4 * d, a)
             d += 16
 
     return gather
@@ -136,8 +134,13 @@ gather_f16 = make_gather(f16, f16_part, 2)
 
 
 @jit
-def weigh(op, scores, count, out):  # type: ignore[no-untyped-def]
-    """A head's scores become weights: exponentials of what they are above the largest, which is put before their sum."""
+def read_chunk(op, query, keys, values, count, scores, out):  # type: ignore[no-untyped-def]
+    """What one head reads at `count` positions: its largest score, the sum of the exponentials above it, the weighted vectors."""
+    step = (4 if op.form == F32 else 2) * op.width
+    for j in range(0, count, 4):
+        w = keys + j * step
+        w1, w2, w3 = w + min(1, count - j - 1) * step, w + min(2, count - j - 1) * step, w + min(3, count - j - 1) * step
+        store(scores + 4 * j, dot4(op.form, w, w1, w2, w3, query, 0, op.width, (0,)))
     top, scale = splat(LEAST), splat(op.scale)
     for j in range(0, count, 16):
         score = mul(f32(scores + 4 * j), scale)
@@ -155,25 +158,12 @@ def weigh(op, scores, count, out):  # type: ignore[no-untyped-def]
         whole = add(weight, whole)
     put(out, best)
     put(out + 4, total(whole))
-
-
-@jit
-def read_chunk(op, query, keys, values, count, scores, out, stride, heads):  # type: ignore[no-untyped-def]
-    """What some heads of a group read at `count` positions, keys and values being read once for all: of each head the largest score, the
-    sum of the exponentials above it, the weighted vectors."""
-    step = (4 if op.form == F32 else 2) * op.width
-    for j in range(0, count, 4):
-        w = keys + j * step
-        w1, w2, w3 = w + min(1, count - j - 1) * step, w + min(2, count - j - 1) * step, w + min(3, count - j - 1) * step
-        store_fours(dot4(op.form, w, w1, w2, w3, query, 4 * op.width, op.width, heads), scores + 4 * j, SCORES, heads)
-    for t in range(len(heads)):
-        weigh(op, scores + t * SCORES, count, out + t * stride)
     if op.form == F32:
-        gather_f32(scores, values, count, op.width, out + 64, stride, heads)
+        gather_f32(scores, values, count, op.width, out + 64)
     elif op.form == BF16:
-        gather_bf16(scores, values, count, op.width, out + 64, stride, heads)
+        gather_bf16(scores, values, count, op.width, out + 64)
     else:
-        gather_f16(scores, values, count, op.width, out + 64, stride, heads)
+        gather_f16(scores, values, count, op.width, out + 64)
 
 
 @jit
@@ -203,20 +193,11 @@ def attend(op, tid, team, batch, scores):  # type: ignore[no-untyped-def]
                 if item % team != tid:
                     continue
                 begin, end = max(first, chunk * CHUNK), min(here + 1, (chunk + 1) * CHUNK)
-                keys, values = op.keys + memory + size * begin, op.values + memory + size * begin
-                head, last = kv * group, (kv + 1) * group
-                while head < last:
-                    query, out = op.src + row * op.src_stride + 4 * op.width * head, partial_of(op, row, head, chunk)
-                    stride = partial_of(op, row, head + 1, chunk) - out
-                    if last - head >= 4:
-                        read_chunk(op, query, keys, values, end - begin, scores, out, stride, (0, 0, 0, 0))
-                        head += 4
-                    elif last - head == 3:
-                        read_chunk(op, query, keys, values, end - begin, scores, out, stride, (0, 0, 0))
-                        head += 3
-                    else:
-                        read_chunk(op, query, keys, values, end - begin, scores, out, stride, (0,))
-                        head += 1
+                for head in range(kv * group, (kv + 1) * group):
+                    query = op.src + row * op.src_stride + 4 * op.width * head
+                    out = partial_of(op, row, head, chunk)
+                    at = memory + size * begin
+                    read_chunk(op, query, op.keys + at, op.values + at, end - begin, scores, out)
 
 
 @jit
@@ -232,14 +213,13 @@ def combine(op, tid, team, batch):  # type: ignore[no-untyped-def]
             best = max(best, one(partial_of(op, row, head, chunk)))
         for chunk in chunks:
             part = partial_of(op, row, head, chunk)
-            put(part, np.exp(one(part) - best))
-            whole += one(part) * one(part + 4)
+            whole += np.exp(one(part) - best) * one(part + 4)
         z = op.dst + row * op.dst_stride + 4 * op.width * head
         for d in range(0, op.width, 16):
             out = splat(0.0)
             for chunk in chunks:
                 part = partial_of(op, row, head, chunk)
-                out = fma(f32(part + 64 + 4 * d), splat(one(part) / whole), out)
+                out = fma(f32(part + 64 + 4 * d), splat(np.exp(one(part) - best) / whole), out)
             if d + 16 <= op.width:
                 store(z + 4 * d, out)
             else:
