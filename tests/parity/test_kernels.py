@@ -194,8 +194,7 @@ def test_half_precision_in_the_cache(dtype: torch.dtype, step: float, sizes: dic
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(3, 1), (6, 2), (8, 2), (6, 1), (7, 1), (5, 5)])
 def test_groups_of_every_width(heads: int, kv_heads: int) -> None:
-    """Heads of a group are read together, up to four: three, four, four and two, four and three, each alone; 64 and 8 numbers wide, over
-    a chunk's edge."""
+    """Three, four, six and seven heads to a group, and one; 64 and 8 numbers wide, over a chunk's edge."""
     sizes = {"num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": 72, "max_position_embeddings": 256}
     model = make(Row("llama", "CausalLM", "group", SIZES | sizes))
     for batch in (1, 3):
