@@ -15,6 +15,7 @@ from core.modeling.cache import Cache
 
 CHUNK = 128  # tokens of new prompts that are read between two steps of those who write
 ALONE = 512  # the same where nobody writes
+ROOM = 512  # tokens of an answer for which memory is taken before it begins
 
 
 @dataclass
@@ -91,6 +92,7 @@ class Lane:
             self._waiting.popleft().request.stand(0)
             cache = self._prefixes.take(row.request.adapter, row.ids[0]) or self._model.base.new_cache()
             row.answer.reused_tokens = cache.get_seq_length()
+            cache.room = row.prompt + min(row.limit, ROOM)
             self._joining.append(_Joining(row, cache))
         for position, row in enumerate(self._waiting, 1):
             row.request.stand(position)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from core.kernels.ops import BF16, CHUNK, F32, RMS
-from core.kernels.products import dot4, jit
+from core.kernels.ops import BF16, CHUNK, F32, RMS, SCORES
+from core.kernels.products import jit, make_dot4
 from core.kernels.vec import (
     add,
     between,
@@ -21,6 +21,8 @@ from core.kernels.vec import (
     f32,
     f32_part,
     fma,
+    fma_every,
+    fma_spread,
     largest,
     mul,
     one,
@@ -29,10 +31,15 @@ from core.kernels.vec import (
     put_f16,
     splat,
     store,
+    store_fours,
+    store_fourth,
+    store_tile,
     sub,
     total,
     vmax,
     word,
+    zeros,
+    zeros4,
 )
 
 LEAST = -1e30
@@ -98,49 +105,34 @@ def heads(op, tid, team, batch):  # type: ignore[no-untyped-def]
 
 
 def make_gather(read: Any, part: Any, size: int) -> Callable[..., Any]:
-    """The weighted sum of vectors of a form whose numbers take `size` bytes."""
+    """The weighted sums of vectors of a form whose numbers take `size` bytes."""
 
     @jit
-    def gather(weights, vectors, count, width, out):  # type: ignore[no-untyped-def]
-        """out (width) = the sum of weights[j] vectors[j]."""
+    def gather(weights, vectors, count, width, out, stride, heads):  # type: ignore[no-untyped-def]
+        """out[t] (width) = the sum of weights[t, j] vectors[j], for each of these heads."""
         step, d = size * width, 0
         while d + 64 <= width:
-            a, b, c, e = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-            at = vectors + size * d
+            acc, at = zeros4(heads), vectors + size * d
             for j in range(count):
-                p = splat(one(weights + 4 * j))
-                a, b = fma(p, read(at), a), fma(p, read(at + 16 * size), b)
-                c, e = fma(p, read(at + 32 * size), c), fma(p, read(at + 48 * size), e)
+                a, b, c, e = read(at), read(at + 16 * size), read(at + 32 * size), read(at + 48 * size)
+                acc = fma_spread(acc, a, b, c, e, weights + 4 * j, SCORES)
                 at += step
-            store(out + 4 * d, a)
-            store(out + 4 * d + 64, b)
-            store(out + 4 * d + 128, c)
-            store(out + 4 * d + 192, e)
+            store_fourth(acc, out + 4 * d, stride)
             d += 64
         while d < width:
-            a, n = splat(0.0), width - d
+            some, n = zeros(heads), width - d
             for j in range(count):
                 at = vectors + j * step + size * d
-                a = fma(splat(one(weights + 4 * j)), read(at) if n >= 16 else part(at, n), a)
-            store(out + 4 * d, a)
+                some = fma_every(some, read(at) if n >= 16 else part(at, n), weights + 4 * j, SCORES)
+            store_tile(some, out + 4 * d, stride, np.float32(1))
             d += 16
 
     return gather
 
 
-gather_f32 = make_gather(f32, f32_part, 4)
-gather_bf16 = make_gather(bf16, bf16_part, 2)
-gather_f16 = make_gather(f16, f16_part, 2)
-
-
 @jit
-def read_chunk(op, query, keys, values, count, scores, out):  # type: ignore[no-untyped-def]
-    """What one head reads at `count` positions: its largest score, the sum of the exponentials above it, the weighted vectors."""
-    step = (4 if op.form == F32 else 2) * op.width
-    for j in range(0, count, 4):
-        w = keys + j * step
-        w1, w2, w3 = w + min(1, count - j - 1) * step, w + min(2, count - j - 1) * step, w + min(3, count - j - 1) * step
-        store(scores + 4 * j, dot4(op.form, w, w1, w2, w3, query, 0, op.width, (0,)))
+def weigh(op, scores, count, out):  # type: ignore[no-untyped-def]
+    """A head's scores become weights: exponentials of what they are above the largest, which is put before their sum."""
     top, scale = splat(LEAST), splat(op.scale)
     for j in range(0, count, 16):
         score = mul(f32(scores + 4 * j), scale)
@@ -158,12 +150,6 @@ def read_chunk(op, query, keys, values, count, scores, out):  # type: ignore[no-
         whole = add(weight, whole)
     put(out, best)
     put(out + 4, total(whole))
-    if op.form == F32:
-        gather_f32(scores, values, count, op.width, out + 64)
-    elif op.form == BF16:
-        gather_bf16(scores, values, count, op.width, out + 64)
-    else:
-        gather_f16(scores, values, count, op.width, out + 64)
 
 
 @jit
@@ -179,25 +165,69 @@ def partial_of(op, row, head, chunk):  # type: ignore[no-untyped-def]
     return op.partial + 4 * (16 + (op.width + 15) // 16 * 16) * ((row * op.heads + head) * op.chunks + chunk)
 
 
+def make_attend(read: Any, part: Any, size: int) -> Callable[..., Any]:
+    """Attention over keys and values of a form whose numbers take `size` bytes."""
+    dot4, gather = make_dot4(read, part, size), make_gather(read, part, size)
+
+    @jit
+    def read_chunk(op, query, keys, values, count, scores, out, stride, heads):  # type: ignore[no-untyped-def]
+        """What some heads of a group read at `count` positions, keys and values being read once for all: of each head the largest score,
+        the sum of the exponentials above it, the weighted vectors."""
+        step = size * op.width
+        for j in range(0, count, 4):
+            w = keys + j * step
+            w1, w2, w3 = w + min(1, count - j - 1) * step, w + min(2, count - j - 1) * step, w + min(3, count - j - 1) * step
+            store_fours(dot4(w, w1, w2, w3, query, 4 * op.width, op.width, heads), scores + 4 * j, SCORES, heads)
+        for t in range(len(heads)):
+            weigh(op, scores + t * SCORES, count, out + t * stride)
+        gather(scores, values, count, op.width, out + 64, stride, heads)
+
+    @jit
+    def attend(op, tid, team, batch, scores):  # type: ignore[no-untyped-def]
+        """All chunks of all rows and groups of heads, shared among the threads."""
+        step, group, item = size * op.width, op.heads // op.kv_heads, 0
+        for row in range(batch):
+            text, here = stands(op, row)
+            first = first_read(op, row, here)
+            for kv in range(op.kv_heads):
+                memory = step * (text * op.kv_heads + kv) * op.capacity
+                for chunk in range(first // CHUNK, here // CHUNK + 1):
+                    item += 1
+                    if item % team != tid:
+                        continue
+                    begin, end = max(first, chunk * CHUNK), min(here + 1, (chunk + 1) * CHUNK)
+                    keys, values = op.keys + memory + step * begin, op.values + memory + step * begin
+                    head, last = kv * group, (kv + 1) * group
+                    while head < last:
+                        query, out = op.src + row * op.src_stride + 4 * op.width * head, partial_of(op, row, head, chunk)
+                        stride = partial_of(op, row, head + 1, chunk) - out
+                        if last - head >= 4:
+                            read_chunk(op, query, keys, values, end - begin, scores, out, stride, (0, 0, 0, 0))
+                            head += 4
+                        elif last - head == 3:
+                            read_chunk(op, query, keys, values, end - begin, scores, out, stride, (0, 0, 0))
+                            head += 3
+                        else:
+                            read_chunk(op, query, keys, values, end - begin, scores, out, stride, (0,))
+                            head += 1
+
+    return attend
+
+
+attend_f32 = make_attend(f32, f32_part, 4)
+attend_bf16 = make_attend(bf16, bf16_part, 2)
+attend_f16 = make_attend(f16, f16_part, 2)
+
+
 @jit
 def attend(op, tid, team, batch, scores):  # type: ignore[no-untyped-def]
-    """All chunks of all rows and groups of heads, shared among the threads."""
-    size, group, item = (4 if op.form == F32 else 2) * op.width, op.heads // op.kv_heads, 0
-    for row in range(batch):
-        text, here = stands(op, row)
-        first = first_read(op, row, here)
-        for kv in range(op.kv_heads):
-            memory = size * (text * op.kv_heads + kv) * op.capacity
-            for chunk in range(first // CHUNK, here // CHUNK + 1):
-                item += 1
-                if item % team != tid:
-                    continue
-                begin, end = max(first, chunk * CHUNK), min(here + 1, (chunk + 1) * CHUNK)
-                for head in range(kv * group, (kv + 1) * group):
-                    query = op.src + row * op.src_stride + 4 * op.width * head
-                    out = partial_of(op, row, head, chunk)
-                    at = memory + size * begin
-                    read_chunk(op, query, op.keys + at, op.values + at, end - begin, scores, out)
+    """Scores, weights and weighted vectors, in chunks, in the form that the cache has."""
+    if op.form == F32:
+        attend_f32(op, tid, team, batch, scores)
+    elif op.form == BF16:
+        attend_bf16(op, tid, team, batch, scores)
+    else:
+        attend_f16(op, tid, team, batch, scores)
 
 
 @jit
@@ -213,13 +243,14 @@ def combine(op, tid, team, batch):  # type: ignore[no-untyped-def]
             best = max(best, one(partial_of(op, row, head, chunk)))
         for chunk in chunks:
             part = partial_of(op, row, head, chunk)
-            whole += np.exp(one(part) - best) * one(part + 4)
+            put(part, np.exp(one(part) - best))
+            whole += one(part) * one(part + 4)
         z = op.dst + row * op.dst_stride + 4 * op.width * head
         for d in range(0, op.width, 16):
             out = splat(0.0)
             for chunk in chunks:
                 part = partial_of(op, row, head, chunk)
-                out = fma(f32(part + 64 + 4 * d), splat(np.exp(one(part) - best) / whole), out)
+                out = fma(f32(part + 64 + 4 * d), splat(one(part) / whole), out)
             if d + 16 <= op.width:
                 store(z + 4 * d, out)
             else:

@@ -19,6 +19,7 @@ NO_NORM, RMS, LAYER = range(3)
 # the sums of both planes (core.kernels.blocks)
 PLANES, SCALES, SUMS, STARTS, ROW = 128, 192, 196, 200, 208
 CHUNK = 128  # positions that one thread reads at once for all heads of a group
+SCORES = 4 * CHUNK + 64  # bytes of a head's scores there
 
 OP = np.dtype(
     [

@@ -75,7 +75,7 @@ class Plan:
                 op[name] = value
         reading = [np.flatnonzero(self.ops["kind"] == kind) for kind in (ops.HEADS, ops.ATTEND, ops.COMBINE)]
         self.reading = np.stack(reading)  # (3, layers): the operations that are told of the cache
-        self.scratch_size = (64 * ROWS + 4 * max(self._widest, ops.CHUNK) + 256 + 4095) // 4096 * 4096
+        self.scratch_size = (64 * ROWS + max(4 * self._widest, 4 * ops.SCORES) + 256 + 4095) // 4096 * 4096
 
     # ------------------------------------------------------------------ the model
 

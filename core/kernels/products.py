@@ -18,12 +18,12 @@ from core.kernels.vec import (
     fetch,
     fma,
     fma_outer,
-    lane,
     mul,
     one,
     put,
     splat,
     store,
+    store_fours,
     totals,
     zeros4,
 )
@@ -79,12 +79,7 @@ def dense(form, weight, first, last, x, stride, columns, out, rows):  # type: ig
         w0 = weight + row * step
         w1, w2, w3 = w0 + min(1, last - row - 1) * step, w0 + min(2, last - row - 1) * step, w0 + min(3, last - row - 1) * step
         place, found = out + 4 * (row - first), dot4(form, w0, w1, w2, w3, x, stride, columns, rows)
-        if len(rows) == 1:
-            store(place, found)  # what is too much is written over, or stands behind the tile
-            continue
-        for t in range(len(rows)):
-            for i in range(4):
-                put(place + 64 * t + 4 * i, lane(found, 4 * t + i))
+        store_fours(found, place, 64, rows)
 
 
 @jit

@@ -478,13 +478,46 @@ def fma_outer(b: Any, acc: Any, w0: Any, w1: Any, w2: Any, w3: Any, at: Any, str
     return make_tuple(b, out)
 
 
+@op(lambda acc, *_: acc, None, vf, vf, vf, vf, i64, i64)
+def fma_spread(b: Any, acc: Any, v0: Any, v1: Any, v2: Any, v3: Any, at: Any, stride: Any) -> Any:
+    """acc[4 t + i] + v_i times the float at `at + t stride`."""
+    out = entries(b, acc)
+    for first in range(0, len(out), 4):
+        x = same_everywhere(b, read(b, at, F32, 4), VF)
+        for i, v in enumerate((v0, v1, v2, v3)):
+            out[first + i] = fused(b, v, x, out[first + i])
+        at = b.add(at, stride)
+    return make_tuple(b, out)
+
+
+@op(void, None, i64, i64)
+def store_fourth(b: Any, values: Any, at: Any, stride: Any) -> None:
+    """Vectors 4 t to 4 t + 3 one behind the other to `at + t stride`."""
+    vectors = entries(b, values)
+    for first in range(0, len(vectors), 4):
+        for i in range(4):
+            write(b, b.add(at, ir.Constant(I64, 4 * LANES * i)), vectors[first + i], 4)
+        at = b.add(at, stride)
+
+
+@op(void, vf, i64, i64, None)
+def store_fours(b: Any, x: Any, at: Any, stride: Any, rows: Any) -> None:
+    """Places 4 t to 4 t + 3 to `at + t stride`, for as many t as `rows` has entries."""
+    for first in range(0, 4 * rows.type.count, 4):
+        places = ir.Constant(ir.VectorType(I32, 4), list(range(first, first + 4)))
+        write(b, at, b.shuffle_vector(x, _undefined(x.type), places), 4)
+        at = b.add(at, stride)
+
+
 @op(vf, None)
 def totals(b: Any, values: Any) -> Any:
-    """The sums of up to 16 vectors (a power of two of them), in its first places: halves of pairs are added until each has one place."""
+    """The sums of up to 16 vectors, in its first places: halves of pairs are added until each has one place."""
     vectors, part = entries(b, values), LANES
     count = len(vectors)
     while part > 1:
         lone = len(vectors) == 1
+        if not lone and len(vectors) % 2:
+            vectors.append(_undefined(vectors[0].type))
         pairs = [(vectors[0], _undefined(vectors[0].type))] if lone else zip(vectors[::2], vectors[1::2], strict=True)
         starts = range(0, vectors[0].type.count * (1 if lone else 2), part)
         part //= 2

@@ -40,7 +40,7 @@ class _Layer:
         """Tokens read so far, held or not."""
         return self.dropped + self.length
 
-    def append(self, keys: torch.Tensor, values: torch.Tensor) -> Pair:
+    def append(self, keys: torch.Tensor, values: torch.Tensor, room: int = 0) -> Pair:
         """All that is held then, or as far back as the first of the new tokens reads."""
         new = keys.shape[2]
         if torch.is_grad_enabled() and (keys.requires_grad or self.keys.requires_grad):
@@ -49,20 +49,20 @@ class _Layer:
             self.values = torch.cat([self.values[:, :, : self.length], values], 2)
             self.owned = False
         else:
-            self.reserve(new)
+            self.reserve(new, room)
             self.keys[:, :, self.length : self.length + new] = keys
             self.values[:, :, self.length : self.length + new] = values
         self.length += new
         first = 0 if self.window is None else max(0, self.length - new - self.window + 1)
         return self.keys[:, :, first : self.length], self.values[:, :, first : self.length]
 
-    def reserve(self, new: int) -> None:
-        """Memory of its own with room for so many more tokens; what lies well before the window stays behind."""
+    def reserve(self, new: int, room: int = 0) -> None:
+        """Memory of its own with room for so many more tokens, and for `room` in all; what lies well before the window stays behind."""
         writable = self.owned and self.keys.is_inference() == torch.is_inference_mode_enabled()
         if writable and self.length + new <= self.keys.shape[2]:
             return
         kept = self.length if self.window is None else min(self.length, self.window + SLACK)
-        capacity = max(2 * kept, ROOM)
+        capacity = max(room if kept < room else 2 * kept, ROOM)
         if self.window is not None:
             capacity = min(capacity, self.window + SLACK + ROOM)
         capacity = max(capacity, kept + new)
@@ -127,6 +127,7 @@ class Cache:
         self._windows = windows or {}
         self.cross: dict[int, Pair] = {}
         self.virtual = 0  # how many of the first places belong to no token: a tuned prefix
+        self.room = 0  # tokens that are expected: memory for them is taken at once, where growing would leave holes behind it
 
     @classmethod
     def of(cls, past: Any) -> "Cache":
@@ -143,7 +144,7 @@ class Cache:
     def update(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> Pair:
         """Append (batch, kv heads, new tokens, head width) and return all keys and values that the new tokens may read."""
         if layer in self._layers:
-            return self._layers[layer].append(keys, values)
+            return self._layers[layer].append(keys, values, self.room)
         self._layers[layer] = _Layer(keys, values, window=self._windows.get(layer))
         return keys, values
 
@@ -151,7 +152,7 @@ class Cache:
         """Make room for so many more tokens, which then count as held -> each layer's whole memory, keys and values (batch, kv heads,
         capacity, head width), the first place in it that the caller writes, and how many tokens came before its first."""
         for layer in self._layers.values():
-            layer.reserve(new)
+            layer.reserve(new, self.room)
             layer.length += new
         layers = [self._layers[index] for index in range(len(self))]
         return [(layer.keys, layer.values, layer.length - new, layer.dropped) for layer in layers]
