@@ -537,6 +537,14 @@ def test_prefixes_are_bounded_by_bytes() -> None:
         assert engine.submit(prompt(80, 0), max_new_tokens=1).result().reused_tokens == 0
 
 
+def test_memory_for_an_answer_is_taken_once() -> None:
+    with Engine(llama()) as engine:
+        engine.submit(prompt(40), max_new_tokens=100).result()
+        until(lambda: not engine.busy)
+        token = 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads, width, bytes
+        assert engine.prefixes.nbytes == (40 + 100) * token
+
+
 @pytest.mark.soak
 def test_a_thousand_requests_leave_memory_flat() -> None:
     import psutil
