@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -153,7 +154,7 @@ class Visitor:
 
 
 @pytest.mark.timeout(3600)
-def test_ten_browsers_over_all_tabs(chromium: Any, server: Any) -> None:
+def test_ten_browsers_over_all_tabs(chromium: Any, server: Any, whisper_tiny: Path) -> None:
     process, memory, over = psutil.Process(server.process.pid), [], threading.Event()
 
     def watch() -> None:
