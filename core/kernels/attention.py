@@ -8,18 +8,13 @@ from typing import Any
 import numpy as np
 
 from core.kernels.ops import BF16, CHUNK, F32, RMS, SCORES
-from core.kernels.products import jit, make_dot4
+from core.kernels.products import BFLOATS, FLOATS, HALVES, Form, dot4_bf16, dot4_f16, dot4_f32, jit, jit_for
 from core.kernels.vec import (
     add,
     between,
-    bf16,
-    bf16_part,
     div,
     exp,
-    f16,
-    f16_part,
     f32,
-    f32_part,
     fma,
     fma_every,
     fma_spread,
@@ -104,10 +99,11 @@ def heads(op, tid, team, batch):  # type: ignore[no-untyped-def]
         remember(op.form, x, place, op.width)
 
 
-def make_gather(read: Any, part: Any, size: int) -> Callable[..., Any]:
-    """The weighted sums of vectors of a form whose numbers take `size` bytes."""
+def make_gather(form: Form) -> Callable[..., Any]:
+    """The weighted sums of vectors of this form."""
+    _, read, part, size = form
 
-    @jit
+    @jit_for(form)
     def gather(weights, vectors, count, width, out, stride, heads):  # type: ignore[no-untyped-def]
         """out[t] (width) = the sum of weights[t, j] vectors[j], for each of these heads."""
         step, d = size * width, 0
@@ -165,11 +161,11 @@ def partial_of(op, row, head, chunk):  # type: ignore[no-untyped-def]
     return op.partial + 4 * (16 + (op.width + 15) // 16 * 16) * ((row * op.heads + head) * op.chunks + chunk)
 
 
-def make_attend(read: Any, part: Any, size: int) -> Callable[..., Any]:
-    """Attention over keys and values of a form whose numbers take `size` bytes."""
-    dot4, gather = make_dot4(read, part, size), make_gather(read, part, size)
+def make_attend(form: Form, dot4: Any) -> Callable[..., Any]:
+    """Attention over keys and values of this form."""
+    gather, size = make_gather(form), form.size
 
-    @jit
+    @jit_for(form)
     def read_chunk(op, query, keys, values, count, scores, out, stride, heads):  # type: ignore[no-untyped-def]
         """What some heads of a group read at `count` positions, keys and values being read once for all: of each head the largest score,
         the sum of the exponentials above it, the weighted vectors."""
@@ -182,7 +178,7 @@ def make_attend(read: Any, part: Any, size: int) -> Callable[..., Any]:
             weigh(op, scores + t * SCORES, count, out + t * stride)
         gather(scores, values, count, op.width, out + 64, stride, heads)
 
-    @jit
+    @jit_for(form)
     def attend(op, tid, team, batch, scores):  # type: ignore[no-untyped-def]
         """All chunks of all rows and groups of heads, shared among the threads."""
         step, group, item = size * op.width, op.heads // op.kv_heads, 0
@@ -214,9 +210,11 @@ def make_attend(read: Any, part: Any, size: int) -> Callable[..., Any]:
     return attend
 
 
-attend_f32 = make_attend(f32, f32_part, 4)
-attend_bf16 = make_attend(bf16, bf16_part, 2)
-attend_f16 = make_attend(f16, f16_part, 2)
+attend_f32, attend_bf16, attend_f16 = (
+    make_attend(FLOATS, dot4_f32),
+    make_attend(BFLOATS, dot4_bf16),
+    make_attend(HALVES, dot4_f16),
+)
 
 
 @jit

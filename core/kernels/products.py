@@ -2,7 +2,7 @@
 after row, and four rows are read at once."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import njit
 
@@ -31,10 +31,37 @@ from core.kernels.vec import (
 jit: Any = njit(nogil=True, error_model="numpy")
 
 
-def make_dot4(read: Any, part: Any, size: int) -> Callable[..., Any]:
-    """The products of four rows of a form whose numbers take `size` bytes."""
+class Form(NamedTuple):
+    """How plain numbers stand in memory."""
 
-    @jit
+    name: str
+    read: Any  # 16 of them
+    part: Any  # the first few, then zeros
+    size: int  # bytes of one
+
+
+FLOATS, BFLOATS, HALVES = Form("f32", f32, f32_part, 4), Form("bf16", bf16, bf16_part, 2), Form("f16", f16, f16_part, 2)
+
+
+def jit_for(form: Form) -> Callable[[Callable[..., Any]], Any]:
+    """`jit` for one of several functions of the same text, which gets the form's name.
+
+    To the linker a function is its name, its arguments' types and a number that Numba counts anew in each process. Steps that two processes
+    compiled and kept meet in a third: of two functions that share all three, one serves the callers of both (Numba's issue 10486).
+    """
+
+    def made(function: Callable[..., Any]) -> Any:
+        function.__qualname__ = f"{function.__name__}_{form.name}"
+        return jit(function)
+
+    return made
+
+
+def make_dot4(form: Form) -> Callable[..., Any]:
+    """The products of four rows of this form."""
+    _, read, part, size = form
+
+    @jit_for(form)
     def dot4(w0, w1, w2, w3, x, stride, columns, rows):  # type: ignore[no-untyped-def]
         """Place 4 t + i of the result: the row at w_i times the row t at x."""
         acc, next4 = zeros4(rows), 4 * (w1 - w0)
@@ -55,9 +82,7 @@ def make_dot4(read: Any, part: Any, size: int) -> Callable[..., Any]:
     return dot4
 
 
-dot4_f32 = make_dot4(f32, f32_part, 4)
-dot4_bf16 = make_dot4(bf16, bf16_part, 2)
-dot4_f16 = make_dot4(f16, f16_part, 2)
+dot4_f32, dot4_bf16, dot4_f16 = make_dot4(FLOATS), make_dot4(BFLOATS), make_dot4(HALVES)
 
 
 @jit

@@ -86,7 +86,7 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
         _look(model, state)
         state.cache, state.until = ref(cache), time.monotonic() + LOOK_EVERY
     way, decoder = state.way, state.way.decoder
-    if decoder is None or (positions := decoder.places(mask, cache)) is None:
+    if decoder is None or cache in decoder.doubted or (positions := decoder.places(mask, cache)) is None:
         return None
     try:
         machine.compiled(machine.tile_for(positions.size))

@@ -1,10 +1,12 @@
 """Compiled steps on other machines and among other processes: the same answers, no crash, no stall, and a line that says what ran."""
 
+import gc
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for
 V3 = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe"
 
 
-def child(mode: str, **environment: str) -> Any:
-    """What tests/kernels_child.py reports, in a process of its own, which has two minutes."""
-    command = [sys.executable, "-m", "tests.kernels_child", mode]
+def child(mode: str, *arguments: str, **environment: str) -> Any:
+    """What tests/kernels_child.py reports, in a process of its own, which has five minutes."""
+    command = [sys.executable, "-m", "tests.kernels_child", mode, *arguments]
     values = os.environ | {"OMP_NUM_THREADS": "2"} | environment
     done = subprocess.run(command, cwd=ROOT, env=values, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -60,6 +62,29 @@ def test_after_a_fork() -> None:
     """Threads do not survive a fork; steps do."""
     found = child("fork")
     assert found["child"] == 0 and found["after"] and found["path"].startswith("compiled step")
+
+
+@needs_compiler
+def test_steps_kept_by_two_processes_meet_in_a_third(tmp_path: Path) -> None:
+    """Numba counts functions from one in each process, so the numbers that the linker sees mean different functions in each: with ten others
+    compiled before, attention over float32 had the number that attention over bfloat16 had elsewhere, and four rows read wrong values."""
+    kept = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert child("compile", "1", "0", **kept) is None and child("compile", "4", "10", **kept) is None
+    assert len(list(tmp_path.rglob("step.run*.nbc"))) == 2
+    check(child("run", **kept), "compiled step", 1e-3)
+
+
+@needs_compiler
+def test_compiled_functions_have_names_of_their_own() -> None:
+    """See core.kernels.products.jit_for."""
+    from numba.core.dispatcher import Dispatcher
+
+    import core.kernels.step  # noqa: F401
+
+    functions = [found.py_func for found in gc.get_objects() if issubclass(type(found), Dispatcher)]
+    names = Counter(f"{function.__module__}.{function.__qualname__}" for function in functions)
+    ours = {name: count for name, count in names.items() if name.startswith("core.kernels.")}
+    assert len(ours) > 20 and set(ours.values()) == {1}, ours
 
 
 @needs_compiler
