@@ -37,12 +37,13 @@ DIGITS = {
 }
 # name -> file, begin and end in seconds, samples a second
 CLIPS = {
-    "five": ("cards/004.wav", 0.24, 0.72, 8000),  # as narrow as what the starter was trained on
-    "young-man": ("librivox/sense_and_sensibility_01_austen_64kb-0880.wav", 0.0, None, 16000),
+    # As narrow as what the starter was trained on; the player cannot draw a FLAC so short
+    "five.wav": ("cards/004.wav", 0.24, 0.72, 8000),
+    "young-man.flac": ("librivox/sense_and_sensibility_01_austen_64kb-0880.wav", 0.0, None, 16000),
 }
 NOTICE = """The images are drawn by tools/make_examples.py: ours, CC0.
 
-five.flac is a word of cards/004.wav of the test data of CMU PocketSphinx (Debian package pocketsphinx-testdata);
+five.wav is a word of cards/004.wav of the test data of CMU PocketSphinx (Debian package pocketsphinx-testdata);
 young-man.flac is a sentence of a LibriVox reading of Sense and Sensibility, in the public domain, from the same package.
 
 Copyright 1995-2014 Carnegie Mellon University, 2014-2015 Alpha Cephei Inc. All rights reserved.
@@ -114,7 +115,7 @@ def cut(package: Path) -> None:
     for name, (file, begin, end, rate) in CLIPS.items():
         samples = load_audio(str(package / "usr/share/pocketsphinx/test/data" / file), rate)
         part = samples[int(begin * rate) : None if end is None else int(end * rate)]
-        soundfile.write(FOLDER / f"{name}.flac", part, rate)
+        soundfile.write(FOLDER / name, part, rate)
 
 
 if __name__ == "__main__":
