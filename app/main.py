@@ -93,11 +93,14 @@ def build(workbench: Workbench) -> gr.Blocks:
             padding=False,
         )
         pages: list[tuple[gr.Tab, Any]] = []
+        # Of a task: its group, the group's tabs, its own tab, where its model is chosen
+        homes: dict[str, tuple[str, gr.Tabs, str, Any]] = {}
 
-        def add(tasks: tuple[Any, ...]) -> None:
+        def add(tasks: tuple[Any, ...], group: str, row: gr.Tabs) -> None:
             for module in tasks:
                 with gr.Tab(module.TASK.title, id=module.TASK.id) as at:
                     pages.append((at, task_page.build(workbench, module.TASK)))
+                homes[module.TASK.task] = group, row, module.TASK.id, pages[-1][1].model
 
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Text", id="text"), gr.Tabs(elem_id="text-tabs") as text_tabs:
@@ -105,13 +108,15 @@ def build(workbench: Workbench) -> gr.Blocks:
                     chat = chat_tab.build(workbench)
                 with gr.Tab("Completion", id="completion") as at_completion:
                     completion = completion_tab.build(workbench)
-                add(TEXT)
+                add(TEXT, "text", text_tabs)
                 with gr.Tab("Embeddings", id="embeddings") as at_embeddings:
                     embeddings = embeddings_tab.build(workbench)
-            with gr.Tab("Vision", id="vision"), gr.Tabs(elem_id="vision-tabs"):
-                add(VISION)
-            with gr.Tab("Audio", id="audio"), gr.Tabs(elem_id="audio-tabs"):
-                add(AUDIO)
+            with gr.Tab("Vision", id="vision"), gr.Tabs(elem_id="vision-tabs") as vision_tabs:
+                add(VISION, "vision", vision_tabs)
+            with gr.Tab("Audio", id="audio"), gr.Tabs(elem_id="audio-tabs") as audio_tabs:
+                add(AUDIO, "audio", audio_tabs)
+            homes["text-generation"] = "text", text_tabs, "chat", chat.model
+            homes["feature-extraction"] = "text", text_tabs, "embeddings", embeddings.model
             with gr.Tab("Inspect", id="inspect") as at_inspect:
                 lens = inspect_tab.build(workbench)
             with gr.Tab("Train", id="train") as at_train:
@@ -119,7 +124,7 @@ def build(workbench: Workbench) -> gr.Blocks:
             with gr.Tab("Runs", id="runs"):
                 listed = runs_tab.build(workbench)
             with gr.Tab("Models", id="models"):
-                shelf = models_tab.build(workbench)
+                shelf = models_tab.build(homes)
 
         def look_inside(talk: conversation.Talk, model: str) -> tuple[Any, ...]:
             words = "\n".join(message["content"] for message in conversation.messages(talk)[-2:])
@@ -142,9 +147,11 @@ def build(workbench: Workbench) -> gr.Blocks:
             said = f"Talking to {run['name']}, trained on {run['model']}."
             return *to_chat(), run["model"], gr.Dropdown(choices, value=folder), said
 
-        def chat_with_model(event: gr.EventData) -> tuple[Any, ...]:
-            names = workbench.model_names("text-generation")
-            return *to_chat(), gr.Dropdown(names, value=str(event.id)), f"Talking to {event.id}."
+        def try_model(event: gr.EventData) -> dict[Any, Any]:
+            group, row, own, model = homes[str(event.task)]
+            picked = gr.Dropdown(workbench.model_names(str(event.task)), value=str(event.id))
+            shown = {tabs: gr.Tabs(selected=group), row: gr.Tabs(selected=own), model: picked}
+            return shown | {chat.said: f"Talking to {event.id}."} if model is chat.model else shown
 
         def choices(*tasks: str) -> Any:
             """The usable models of these tasks, as they are now: a fetched one is there without a new start."""
@@ -162,7 +169,8 @@ def build(workbench: Workbench) -> gr.Blocks:
         ).then(lens.work, lens.inputs, lens.outputs, **private)
         for view in (train.view, listed.view):
             view.chat(chat_with, None, [tabs, text_tabs, chat.model, chat.adapter, chat.said], **private)
-        shelf.view.chat(chat_with_model, None, [tabs, text_tabs, chat.model, chat.said], **private)
+        shown = [tabs, text_tabs, vision_tabs, audio_tabs, chat.said, *(model for *_, model in homes.values())]
+        shelf.view.pick(try_model, None, shown, **private)
         for at, one in pages:
             for event in (at.select, page.load):
                 event(choices(one.task.task), one.model, one.model, **private)

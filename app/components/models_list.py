@@ -1,5 +1,6 @@
 """The models there are, and downloads. Drawn by assets/js/models.js from app/api/models.py."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
@@ -8,7 +9,7 @@ from app.components.attention_view import script_tags
 from app.components.run_view import on_load
 
 LIST = """
-<div class="ml">
+<div class="ml" data-tasks="${value}">
   <p class="ml-hint">Starters come as packages, checked by SHA-256. A folder laid out as on the hub, or a .gguf file, is listed here when it lies in
     <code class="ml-folder"></code>; a name such as <code>owner/model</code> is fetched from the hub.</p>
   <form class="ml-form"><input class="ml-name" placeholder="owner/model" aria-label="A name on the hub" spellcheck="false">
@@ -23,13 +24,13 @@ LIST = """
 """
 
 
-def models_list(**settings: Any) -> gr.HTML:
-    """All models. Event `chat` carries the name of one to try."""
+def models_list(tasks: Iterable[str], **settings: Any) -> gr.HTML:
+    """All models. Event `pick` carries the name of one to try and its task, one of these."""
     return gr.HTML(
-        None,
+        " ".join(tasks),
         html_template=LIST,
         head=script_tags("canvas", "models"),
-        js_on_load=on_load("VitrineModels"),
+        js_on_load=on_load("VitrineModels", "pick"),
         apply_default_css=False,
         padding=False,
         **settings,

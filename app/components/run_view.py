@@ -23,10 +23,10 @@ LIST = """
 """
 
 
-def on_load(name: str) -> str:
+def on_load(name: str, event: str = "chat") -> str:
     """Mount `window.NAME` once its scripts are there; 'chat' is the event of a run whose adapter a person wants to try."""
     return (
-        "/* 'chat' */ (function start() {"
+        f"/* '{event}' */ (function start() {{"
         f"  if (window.VitrineCanvas && window.{name}) window.{name}.mount(element, {{props, watch, trigger}});"
         "  else setTimeout(start, 30);"
         "})();"

@@ -16,6 +16,7 @@
     const { make, keepFocus } = window.VitrineCanvas;
     const box = root.querySelector(".ml"), table = box.querySelector("tbody"), said = box.querySelector(".ml-said"), none = box.querySelector(".ml-none");
     const form = box.querySelector(".ml-form"), name = box.querySelector(".ml-name");
+    const tasks = box.dataset.tasks.split(" ");
     let key = "";
 
     function button(text, model, act) {
@@ -80,7 +81,8 @@
           if (download && download.error) title.append(make("small", "ml-problem", download.error));
           last.append(button(download && download.state === "stopped" ? "Go on" : download ? "Try again" : "Fetch", model.name, () => ask("fetch", model.name)));
         } else if (model.problem) title.append(make("small", "ml-problem", model.problem));
-        else if (model.task === "text-generation") last.append(button("Chat with it", model.name, () => trigger("chat", { id: model.name })));
+        else if (tasks.includes(model.task))
+          last.append(button(model.task === "text-generation" ? "Chat with it" : "Try it", model.name, () => trigger("pick", { id: model.name, task: model.task })));
         row.append(title, make("td", "", model.task), make("td", "", model.architecture), make("td", "rl-number", count(model.parameters)),
           make("td", "rl-number", bytes(model.size)), make("td", "rl-number", bytes(model.memory)), last);
         rows.push(row);

@@ -217,3 +217,19 @@ def test_code_has_no_starter_and_says_what_to_fetch(page: Any) -> None:
     tab(page, "Completion")
     page.wait_for_selector("#complete-code:has-text('No starter for code')")
     page.wait_for_selector("#complete-fetch:has-text('bigcode/starcoder2-3b')")
+
+
+def test_each_model_of_the_list_opens_where_it_can_be_tried(page: Any) -> None:
+    """The model that was clicked is the one chosen there, in every group."""
+    for name, id in (
+        ("vit-textures", "image-labels"),
+        ("whisper-digits", "sounds"),
+        ("minilm-questions", "questions"),
+        ("all-MiniLM-L6-v2", "embed"),
+        ("SmolLM2-135M-Instruct", "chat"),
+    ):
+        tab(page, "Models")
+        page.locator(f".ml-row[data-name='{name}'] .ml-act button").click()
+        page.wait_for_selector(f"#{id}-model input:visible")
+        page.wait_for_function("([id, name]) => document.querySelector(`#${id}-model input`).value === name", arg=[id, name])
+    assert page.locator("#chat-said:has-text('Talking to SmolLM2')").count() == 1
