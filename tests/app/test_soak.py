@@ -112,6 +112,14 @@ class Visitor:
         return f"The tower has {self.turns} floors." if self.what == "questions" else self.written()
 
     def end(self) -> None:
+        """As `check`; where it fails, what the page shows instead is said."""
+        try:
+            self.check()
+        except Exception as error:
+            shown = self.page.get_by_role("tabpanel").locator("visible=true").last.inner_text()
+            raise AssertionError(f"visitor {self.number}, turn {self.turns}, {self.what}: {shown[:2000]}") from error
+
+    def check(self) -> None:
         """The answer is there, and is this person's own."""
         page, own = self.page, self.country
         if self.what == "chat":
