@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import nullcontext
 from typing import Any
 from weakref import WeakSet
 
@@ -11,7 +12,10 @@ import torch
 from core.kernels import crew, machine, pack
 from core.kernels.ops import CHUNK
 from core.kernels.plan import ROWS, Plan
+from core.kernels.unpack import read_rows
 from core.modeling.cache import Cache
+from core.modeling.decoder import RotaryDecoder
+from core.modeling.quantized import QuantizedEmbedding
 
 EXACT, ROUNDED = 1e-3, 0.1  # how far logits may be from the plain path's, of the largest: in float32, and in half precision
 TEXTS = 3  # that may be further off in half precision, where the plain path itself strays on some, before the step is given up
@@ -33,9 +37,23 @@ class Decoder:
         self._scratch = np.zeros(self.pace.most * self.plan.scratch_size + 64, np.uint8)
         self._partial = np.zeros(0, np.float32)
         self._lock = threading.Lock()
-        self._stands: Any = None  # where the last step's keys and values were
+        self._stands: list[int] = []  # which memory the last step's keys and values had
+        self._fitting = (-1, 0)  # and which was last seen to have the model's shapes, and for how many rows
+        self._along = all(rope.steady for rope in self.plan.ropes.values())
+        self._trunk, self._words = model.base_model, model.get_input_embeddings()
+        self._in_blocks = self._reads_blocks()
+        self._stream = torch.from_numpy(self.plan.h.memory)[:, : self.plan.width]
+        self._start = (self._scratch.ctypes.data + 63) // 64 * 64
         self._tables: dict[str, np.ndarray] = {}
         self._exact = model.dtype == torch.float32
+
+    def _reads_blocks(self) -> bool:
+        """Whether the tokens' vectors stand in blocks, and nothing is done to them but unpacking."""
+        words = self._words
+        if not isinstance(words, QuantizedEmbedding) or words.form not in pack.BLOCKS or words.scale != 1:
+            return False
+        there = words.blocks.device.type == "cpu" and words.blocks.is_contiguous()
+        return there and type(self._trunk).embed is RotaryDecoder.embed
 
     # ------------------------------------------------------------------ one step
 
@@ -44,21 +62,22 @@ class Decoder:
         and either one token of each row is new or some tokens of a single one."""
         plan, (batch, length) = self.plan, mask.shape
         past = cache.get_seq_length()
-        along = batch == 1 and all(rope.steady for rope in plan.ropes.values())
-        if len(cache) != plan.layers or not (0 < length - past <= (ROWS if along else 1)) or batch > ROWS:
+        if len(cache) != plan.layers or not (0 < length - past <= (ROWS if self._along and batch == 1 else 1)) or batch > ROWS:
             return None
-        keys, values = cache[0]
-        if keys.dtype not in pack.PLAIN or keys.device.type != "cpu" or values.dtype != keys.dtype:
-            return None
-        if (keys.shape[0], keys.shape[1], keys.shape[3]) != (batch, plan.kv_heads, plan.head_dim) or values.shape != keys.shape:
-            return None
-        real = mask.numpy()
+        if ((first := cache.layer(0)).memory, batch) != self._fitting:
+            keys, values, shape = first.keys, first.values, (batch, plan.kv_heads, first.capacity, plan.head_dim)
+            if keys.dtype not in pack.PLAIN or keys.device.type != "cpu" or values.dtype != keys.dtype:
+                return None
+            if keys.shape != shape or values.shape != shape:
+                return None
+            self._fitting = first.memory, batch
+        real, positions = mask.numpy(), np.arange(past, length)[None]
         if real.all():
-            return np.arange(past, length)[None].repeat(batch, 0)
+            return positions if batch == 1 else positions.repeat(batch, 0)
         padding = (real == 0).sum(1)
         if not all(real[row, count:].all() for row, count in enumerate(padding)):
             return None
-        positions = np.arange(past, length)[None] - padding[:, None]
+        positions = positions - padding[:, None]
         return positions if positions.min() >= 0 else None
 
     def step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache, keep: int = 1) -> torch.Tensor:
@@ -69,11 +88,9 @@ class Decoder:
 
     def _step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache, keep: int) -> torch.Tensor:
         plan, (texts, new), batch = self.plan, ids.shape, ids.numel()
-        plan.starts[:batch] = (cache.get_seq_length() + np.arange(new) - positions).ravel()
-        with torch.inference_mode():
-            trunk = model.base_model
-            x = trunk.embed(trunk.get_input_embeddings()(ids), torch.from_numpy(positions))
-            torch.from_numpy(plan.h.memory)[:batch, : plan.width] = x.flatten(0, 1)
+        plan.starts[:batch].reshape(texts, new)[:] = cache.get_seq_length() - positions[:, :1]
+        with nullcontext() if torch.is_inference_mode_enabled() else torch.inference_mode():
+            self._embed(ids, positions)
             self._turn(positions.ravel())
             self._tell_cache(cache, new)
             logits = torch.empty(texts, keep, plan.vocabulary)
@@ -82,8 +99,7 @@ class Decoder:
         plan.ops["dst"][plan.outputs], plan.ops["dst_stride"][plan.outputs] = logits.data_ptr() - skipped * stride, stride
         tile = machine.tile_for(batch)
         wanted, began = self.pace.team() if new == 1 else self.pace.best(), time.perf_counter()
-        start = (self._scratch.ctypes.data + 63) // 64 * 64
-        self.team = _crew.step(machine.compiled(tile), wanted, plan.ops, batch, (0,) * tile, start, plan.scratch_size)
+        self.team = _crew.step(machine.compiled(tile), wanted, plan.ops, batch, (0,) * tile, self._start, plan.scratch_size)
         if new == 1:
             self.pace.took(wanted, time.perf_counter() - began)
         return logits
@@ -110,6 +126,14 @@ class Decoder:
 
     # ------------------------------------------------------------------ what a step is told
 
+    def _embed(self, ids: torch.Tensor, positions: np.ndarray) -> None:
+        """The tokens' vectors, as the first layer reads them."""
+        if self._in_blocks:
+            read_rows(self._words.blocks, self._words.form, ids.flatten().tolist(), self.plan.h.memory)
+            return
+        x = self._trunk.embed(self._words(ids), torch.from_numpy(positions))
+        self._stream[: ids.numel()] = x.flatten(0, 1)
+
     def _turn(self, positions: np.ndarray) -> None:
         """Cosines and sines of the rows' positions, for each kind of layer."""
         for kind, rope in self.plan.ropes.items():
@@ -127,14 +151,15 @@ class Decoder:
 
     def _tell_cache(self, cache: Cache, new: int) -> None:
         """Where keys and values stand, now with room for these tokens."""
-        plan, memory = self.plan, cache.extend(new)
+        plan, layers = self.plan, cache.extend(new)
         where, told = plan.reading, plan.ops
-        keys, values, places, dropped = zip(*memory, strict=True)
-        stands = [(k.data_ptr(), v.data_ptr(), k.shape[2]) for k, v in zip(keys, values, strict=True)], keys[0].dtype
+        stands, places = [layer.memory for layer in layers], [layer.length - new for layer in layers]
         if stands != self._stands:  # once in many tokens
-            told["keys"][where], told["values"][where], told["capacity"][where] = zip(*stands[0], strict=True)
-            told["form"][where], self._stands = pack.PLAIN[stands[1]], stands
-        told["length"][where], told["dropped"][where], told["along"][where] = places, dropped, int(new > 1)
+            pairs = [(layer.keys.data_ptr(), layer.values.data_ptr(), layer.capacity) for layer in layers]
+            told["keys"][where], told["values"][where], told["capacity"][where] = zip(*pairs, strict=True)
+            told["form"][where], self._stands = pack.PLAIN[layers[0].keys.dtype], stands
+        told["length"][where], told["dropped"][where] = places, [layer.dropped for layer in layers]
+        told["along"][where] = int(new > 1)
         chunks = (max(places) + new - 1) // CHUNK + 1
         size = ROWS * plan.heads * (16 + -(-plan.head_dim // 16) * 16)
         if size * chunks > self._partial.size:

@@ -51,6 +51,16 @@ def unpack(blocks: torch.Tensor, form: str, dtype: torch.dtype, passing: bool = 
     return out
 
 
+def read_rows(blocks: torch.Tensor, form: str, rows: list[int], out: np.ndarray) -> None:
+    """These rows of a matrix in blocks, contiguous on the CPU, as float32 to the beginnings of the first rows of `out`."""
+    function: Any = machine.kept(run)
+    number, size, count, step = BLOCKS[form][0], SIZES[form], blocks.shape[1], blocks.stride(0)
+    for place, row in enumerate(rows):
+        if not 0 <= row < blocks.shape[0]:
+            raise IndexError(f"there is no token {row} among {blocks.shape[0]}")
+        function(number, size, blocks.data_ptr() + step * row, count, out.ctypes.data + out.strides[0] * place, F32)
+
+
 def _place(shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
     size = shape[0] * shape[1] * dtype.itemsize
     if size > LARGEST:

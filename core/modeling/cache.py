@@ -1,5 +1,6 @@
 """Keys and values of the tokens already read, so that decoding computes one token a step. An argument, never module state."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from core.errors import GenerationError
 Pair = tuple[torch.Tensor, torch.Tensor]
 ROOM = 64  # tokens that a layer has room for at the least, and behind rows that were put together
 SLACK = 64  # tokens that a sliding layer keeps before its window, so that a short rollback finds what it needs
+_memories = itertools.count()
 
 
 class _Layer:
@@ -18,7 +20,7 @@ class _Layer:
     Where it reads the last `window` tokens only, it forgets older ones now and then: `dropped` came before the first that is held.
     """
 
-    __slots__ = ("dropped", "keys", "length", "owned", "values", "window")
+    __slots__ = ("capacity", "dropped", "inference", "keys", "length", "memory", "owned", "values", "window")
 
     def __init__(
         self,
@@ -30,10 +32,15 @@ class _Layer:
         window: int | None = None,
         dropped: int = 0,
     ) -> None:
-        self.keys, self.values = keys, values
+        self._hold(keys, values)
         self.length = keys.shape[2] if length is None else length
         self.owned = owned  # a caller's tensors are never written to
         self.window, self.dropped = window, dropped
+
+    def _hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Keys and values stand here now; what is asked of them at each step is asked once."""
+        self.keys, self.values, self.memory = keys, values, next(_memories)
+        self.capacity, self.inference = keys.shape[2], keys.is_inference()
 
     @property
     def seen(self) -> int:
@@ -45,8 +52,8 @@ class _Layer:
         new = keys.shape[2]
         if torch.is_grad_enabled() and (keys.requires_grad or self.keys.requires_grad):
             # an in-place write would break the graph
-            self.keys = torch.cat([self.keys[:, :, : self.length], keys], 2)
-            self.values = torch.cat([self.values[:, :, : self.length], values], 2)
+            pairs = ((self.keys, keys), (self.values, values))
+            self._hold(*(torch.cat([held[:, :, : self.length], more], 2) for held, more in pairs))
             self.owned = False
         else:
             self.reserve(new, room)
@@ -58,15 +65,14 @@ class _Layer:
 
     def reserve(self, new: int, room: int = 0) -> None:
         """Memory of its own with room for so many more tokens, and for `room` in all; what lies well before the window stays behind."""
-        writable = self.owned and self.keys.is_inference() == torch.is_inference_mode_enabled()
-        if writable and self.length + new <= self.keys.shape[2]:
+        if self.owned and self.length + new <= self.capacity and self.inference == torch.is_inference_mode_enabled():
             return
         kept = self.length if self.window is None else min(self.length, self.window + SLACK)
         capacity = max(room if kept < room else 2 * kept, ROOM)
         if self.window is not None:
             capacity = min(capacity, self.window + SLACK + ROOM)
         capacity = max(capacity, kept + new)
-        self.keys, self.values = (self._moved(old, kept, capacity) for old in (self.keys, self.values))
+        self._hold(*(self._moved(old, kept, capacity) for old in (self.keys, self.values)))
         self.dropped, self.length, self.owned = self.seen - kept, kept, True
 
     def _moved(self, old: torch.Tensor, kept: int, capacity: int) -> torch.Tensor:
@@ -148,14 +154,18 @@ class Cache:
         self._layers[layer] = _Layer(keys, values, window=self._windows.get(layer))
         return keys, values
 
-    def extend(self, new: int = 1) -> list[tuple[torch.Tensor, torch.Tensor, int, int]]:
-        """Make room for so many more tokens, which then count as held -> each layer's whole memory, keys and values (batch, kv heads,
-        capacity, head width), the first place in it that the caller writes, and how many tokens came before its first."""
-        for layer in self._layers.values():
+    def extend(self, new: int = 1) -> list[_Layer]:
+        """Make room for so many more tokens, which then count as held -> the layers: `keys` and `values` (batch, kv heads, capacity, head
+        width), in which the caller writes the last `new` places before `length`; `memory` is another number when they stand elsewhere."""
+        layers = [self._layers[index] for index in range(len(self._layers))]
+        for layer in layers:
             layer.reserve(new, self.room)
             layer.length += new
-        layers = [self._layers[index] for index in range(len(self))]
-        return [(layer.keys, layer.values, layer.length - new, layer.dropped) for layer in layers]
+        return layers
+
+    def layer(self, index: int) -> _Layer:
+        """One layer as it is held; see `extend`."""
+        return self._layers[index]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens read so far."""

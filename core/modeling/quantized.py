@@ -30,7 +30,7 @@ class Quantized(nn.Module):
         """The matrix (rows, columns), or some of its rows. A passing one holds until the next is asked for."""
         from core import kernels  # which know this package
 
-        blocks = self.blocks if rows is None else self.blocks[rows]
+        blocks = self.blocks if rows is None else self.blocks.index_select(0, rows)
         found = kernels.unpacked(blocks, self.form, dtype, passing)
         return dequantize(blocks, self.form, dtype) if found is None else found
 

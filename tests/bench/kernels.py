@@ -41,7 +41,7 @@ def rows(subjects: Subjects) -> list[Row]:
     long, one = took("ours", gguf, "gguf", LONG, 1, 0), took("ours", gguf, "gguf", PROMPT, 1, 1)
 
     def faster(name: str, measure: Measure, other: Measure, other_name: str, aim: float | None) -> Row:
-        return Row(f"compiled.{name}", "ms", measure, other, other_name, aim, rounds=3, times=True)
+        return Row(f"compiled.{name}", "ms", measure, other, other_name, aim, rounds=5, times=True)
 
     def dtype(name: str) -> tuple[Measure, Measure, str]:
         return took("ours", folder, name, PROMPT, 1, 0), took("reference", folder, name, PROMPT), f"transformers, {name}"

@@ -19,7 +19,7 @@ from core.generation.step import decode_step, decode_steps
 from core.modeling.cache import Cache
 from core.modeling.model import put_module
 from core.modeling.quantization import plain_state
-from core.modeling.quantized import QuantizedLinear
+from core.modeling.quantized import QuantizedEmbedding, QuantizedLinear
 from core.modeling.taps import Taps, tapped
 from core.models.llama import LlamaModel
 from core.peft import LoraConfig, PeftModel
@@ -155,6 +155,20 @@ def unpacked(model: Any) -> Any:
     plain = type(model)(model.config).eval()
     plain.load_state_dict(plain_state(model))
     return plain
+
+
+@torch.inference_mode()
+def test_a_token_beyond_a_table_in_blocks_is_an_error() -> None:
+    """As it is for a plain table; memory behind it is not read."""
+    model, cache = quantize(make(Row("llama", "CausalLM", "int8", SIZES | {"tie_word_embeddings": True})), "int8"), Cache()
+    assert isinstance(model.get_input_embeddings(), QuantizedEmbedding)
+    ids, mask = texts(1, 12, 117)
+    logits_of(model, ids, mask, prompt=6)
+    decode_step(model, ids[:, :11], mask[:, :11], cache)
+    step = kernels.step_for(model, mask, cache)
+    assert step is not None, kernels.describe(model)
+    with pytest.raises(IndexError, match="no token 117 among 117"):
+        step(torch.tensor([[117]]))
 
 
 def test_q4_0_and_rows_that_fill_no_group() -> None:
