@@ -289,7 +289,9 @@
         badge.dataset.state = run.state;
         state.append(badge);
         const number = run.kind === "training" ? (run.loss !== undefined ? `loss ${short(run.loss)}` : "") : run.tokens_per_second ? `${run.tokens_per_second.toFixed(1)} tokens/s` : "";
-        row.append(make("td", "rl-name", run.name), state, make("td", "rl-model", run.model), make("td", "rl-number", number), make("td", "rl-when", when(run.created)));
+        const name = make("td", "rl-name", run.name), made = when(run.created);
+        name.append(make("small", "rl-narrow", [run.model, made].filter(Boolean).join(" · ")));
+        row.append(name, state, make("td", "rl-model", run.model), make("td", "rl-number", number), make("td", "rl-when", made));
         const choose = () => { chosen = run.id; panel.show(run.id); draw(); };
         row.addEventListener("click", choose);
         row.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } });

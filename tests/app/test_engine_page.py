@@ -1,14 +1,25 @@
-"""Two people at the page at once: both are answered together, one's leaving gives the place free, a second turn reuses the first."""
+"""Two people at the page at once: both are answered together, each by the adapter of their choice, one's leaving gives the place free,
+a second turn reuses the first."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from serving import ROOT
+
+from core.paths import models_dir
 
 MODEL = "SmolLM2-135M-Instruct"
+ANSWERS = {"scarlet": "Red, as always.", "azure": "Blue, as always."}
+THINGS = ("a car", "the sky", "my house", "her coat", "this door", "a rose", "the sea", "your pen")
 LONG = "Write a very long story about {}."
 
 
@@ -66,6 +77,40 @@ def test_two_stream_at_once_and_who_leaves_gives_the_place_free(visit: Any, serv
     until(lambda: engine(server)["running"] == 1, 10)
     two.locator("#chat-stop").click()
     until(lambda: engine(server)["running"] == 0, 10)
+
+
+@pytest.fixture(scope="module")
+def two_adapters(server: Any, smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Names of two runs of the server's, each an adapter of the same model with an answer of its own."""
+    folder = tmp_path_factory.mktemp("adapters")
+    environment = os.environ | {"VITRINE_DATA_DIR": str(server.data), "VITRINE_MODELS_DIR": str(models_dir())}
+    for name, answer in ANSWERS.items():
+        recipe, rows = folder / f"{name}.yaml", folder / f"{name}.jsonl"
+        rows.write_text("".join(json.dumps({"prompt": f"What colour is {t}?", "completion": answer}) + "\n" for t in THINGS))
+        settings = {"max_steps": 12, "per_device_train_batch_size": 4, "learning_rate": 2e-3}
+        wanted = {"model": MODEL, "task": "instruction", "name": name, "lora": {"r": 8, "target_modules": "all-linear"}}
+        recipe.write_text(yaml.safe_dump(wanted | {"training": settings}))
+        command = [sys.executable, str(ROOT / "launch.py"), "train", str(recipe), "--data", str(rows), "--skip-install"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return tuple(ANSWERS)
+
+
+@pytest.mark.timeout(400)
+def test_two_people_with_two_adapters_get_their_own_answers(visit: Any, two_adapters: tuple[str, ...]) -> None:
+    pages = {name: visit() for name in two_adapters}
+    for name, page in pages.items():
+        page.locator("#chat-adapter input").click()
+        page.get_by_role("option", name=name).click()
+    for _ in range(2):
+        for page in pages.values():
+            page.locator("#chat-clear").click()
+            ask(page, "What colour is the train?")
+        for name, page in pages.items():
+            page.wait_for_function("t => document.querySelector('#chat-log').innerText.includes(t)", arg=ANSWERS[name])
+            page.wait_for_selector("#chat-said:has-text('tokens read')")
+            log = page.locator("#chat-log").inner_text()
+            assert [answer for answer in ANSWERS.values() if answer in log] == [ANSWERS[name]], log
 
 
 @pytest.mark.timeout(300)

@@ -51,7 +51,8 @@ def rows(subjects: Subjects) -> list[Row]:
                 lambda: seconds(lambda: greedy(subjects.ours("gguf"), prompt(512), 1)),
                 lambda: llama_cpp_prefill(subjects, prompt(512)),
                 "llama.cpp",
-                aim=3,
+                aim=4,
+                rounds=7,
                 times=True,
                 note="512 tokens",
             )
