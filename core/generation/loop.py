@@ -84,8 +84,8 @@ def generate(
         prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
     )
     config = job.config
-    training = model.training
-    model.eval()
+    if training := model.training:
+        model.eval()
     if streamer is not None:
         streamer.put(job.decoding.ids)
     try:
@@ -114,7 +114,8 @@ def generate(
             if job.drafted:
                 found |= {"drafted_tokens": job.drafted, "accepted_tokens": job.accepted}
     finally:
-        model.train(training)
+        if training:
+            model.train()
         if streamer is not None:
             streamer.end()
     return _output(job, found) if config.return_dict_in_generate else found["sequences"]

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from core.kernels.ops import BF16, CHUNK, F32, RMS, SCORES
-from core.kernels.products import BFLOATS, FLOATS, HALVES, Form, dot4_bf16, dot4_f16, dot4_f32, jit, jit_for
+from core.kernels.products import BFLOATS, FLOATS, HALVES, Form, dot4_bf16, dot4_f16, dot4_f32, fetch_all, jit, jit_for
 from core.kernels.vec import (
     add,
     between,
     div,
     exp,
     f32,
-    fetch,
     fma,
     fma_every,
     fma_spread,
@@ -27,6 +26,8 @@ from core.kernels.vec import (
     put_f16,
     splat,
     store,
+    store_bf16,
+    store_f16,
     store_fours,
     store_fourth,
     store_tile,
@@ -39,6 +40,8 @@ from core.kernels.vec import (
 )
 
 LEAST = -1e30
+MANY = 16  # tokens of one text, from which on keys are laid out for them
+FOUR, EIGHT = (0,) * 4, (0,) * 8
 
 
 @jit
@@ -52,7 +55,12 @@ def turn_head(x, width, turned, turns, norm, weight, eps):  # type: ignore[no-un
         for i in range(width):
             put(x + 4 * i, one(x + 4 * i) * factor * one(weight + 4 * i))
     half, sines = turned // 2, turns + 4 * turned
-    for i in range(half):
+    whole = half // 16 * 16
+    for i in range(0, whole, 16):
+        a, b, there = f32(x + 4 * i), f32(x + 4 * (i + half)), 4 * (i + half)
+        store(x + 4 * i, sub(mul(a, f32(turns + 4 * i)), mul(b, f32(sines + 4 * i))))
+        store(x + there, add(mul(b, f32(turns + there)), mul(a, f32(sines + there))))
+    for i in range(whole, half):
         a, b = one(x + 4 * i), one(x + 4 * (i + half))
         put(x + 4 * i, a * one(turns + 4 * i) - b * one(sines + 4 * i))
         put(x + 4 * (i + half), b * one(turns + 4 * (i + half)) + a * one(sines + 4 * (i + half)))
@@ -61,7 +69,15 @@ def turn_head(x, width, turned, turns, norm, weight, eps):  # type: ignore[no-un
 @jit
 def remember(form, x, place, width):  # type: ignore[no-untyped-def]
     """A head's vector into the cache."""
-    for i in range(width):
+    whole = width // 16 * 16
+    for i in range(0, whole, 16):
+        if form == F32:
+            store(place + 4 * i, f32(x + 4 * i))
+        elif form == BF16:
+            store_bf16(place + 2 * i, f32(x + 4 * i))
+        else:
+            store_f16(place + 2 * i, f32(x + 4 * i))
+    for i in range(whole, width):
         if form == F32:
             put(place + 4 * i, one(x + 4 * i))
         elif form == BF16:
@@ -100,13 +116,6 @@ def heads(op, tid, team, batch):  # type: ignore[no-untyped-def]
         remember(op.form, x, place, op.width)
 
 
-@jit
-def fetch_all(at, size):  # type: ignore[no-untyped-def]
-    """Ask for so many bytes ahead of their use."""
-    for line in range(0, size, 64):
-        fetch(at + line)
-
-
 def make_gather(form: Form) -> Callable[..., Any]:
     """The weighted sums of vectors of this form."""
     _, read, part, size = form
@@ -137,21 +146,25 @@ def make_gather(form: Form) -> Callable[..., Any]:
 
 
 @jit
-def weigh(op, scores, count, out):  # type: ignore[no-untyped-def]
-    """A head's scores become weights: exponentials of what they are above the largest, which is put before their sum."""
+def weigh(op, scores, count, first, end, out):  # type: ignore[no-untyped-def]
+    """A head's scores, from `first` to before `end`, become weights: exponentials of what they are above the largest, which is put before
+    their sum. The others' weights are 0."""
     top, scale = splat(LEAST), splat(op.scale)
     for j in range(0, count, 16):
         score = mul(f32(scores + 4 * j), scale)
         if op.cap > 0:
             doubled = exp(mul(score, splat(2 / op.cap)))
             score = mul(div(sub(doubled, splat(1.0)), add(doubled, splat(1.0))), splat(op.cap))
-        score = between(score, splat(LEAST), 0, count - j)
+        if j < first or j + 16 > end:
+            score = between(score, splat(LEAST), first - j, end - j)
         store(scores + 4 * j, score)
         top = vmax(top, score)
     best = largest(top)
     whole = splat(0.0)
     for j in range(0, count, 16):
-        weight = between(exp(sub(f32(scores + 4 * j), splat(best))), splat(0.0), 0, count - j)
+        weight = exp(sub(f32(scores + 4 * j), splat(best)))
+        if j < first or j + 16 > end:
+            weight = between(weight, splat(0.0), first - j, end - j)
         store(scores + 4 * j, weight)
         whole = add(weight, whole)
     put(out, best)
@@ -178,9 +191,12 @@ def chunks_of(op, row):  # type: ignore[no-untyped-def]
     return here // CHUNK + 1 - first_read(op, row, here) // CHUNK
 
 
-def make_attend(form: Form, dot4: Any) -> Callable[..., Any]:
+gather_f32, gather_bf16, gather_f16 = make_gather(FLOATS), make_gather(BFLOATS), make_gather(HALVES)
+
+
+def make_attend(form: Form, dot4: Any, gather: Any) -> Callable[..., Any]:
     """Attention over keys and values of this form."""
-    gather, size = make_gather(form), form.size
+    size = form.size
 
     @jit_for(form)
     def read_chunk(op, query, keys, values, count, scores, out, stride, heads):  # type: ignore[no-untyped-def]
@@ -193,7 +209,7 @@ def make_attend(form: Form, dot4: Any) -> Callable[..., Any]:
             w1, w2, w3 = w + min(1, count - j - 1) * step, w + min(2, count - j - 1) * step, w + min(3, count - j - 1) * step
             store_fours(dot4(w, w1, w2, w3, query, 4 * op.width, op.width, heads), scores + 4 * j, SCORES, heads)
         for t in range(len(heads)):
-            weigh(op, scores + t * SCORES, count, out + t * stride)
+            weigh(op, scores + t * SCORES, count, 0, count, out + t * stride)
         gather(scores, values, count, op.width, keys + CHUNK * step, out + 64, stride, heads)
 
     @jit_for(form)
@@ -201,10 +217,10 @@ def make_attend(form: Form, dot4: Any) -> Callable[..., Any]:
         """All chunks of all rows and groups of heads, a stretch of them for each thread: where threads took turns, two of them took as long
         as one over 4,000 tokens (measured)."""
         step, group, items = size * op.width, op.heads // op.kv_heads, 0
-        for row in range(batch):
+        for row in range(op.skipped, batch):
             items += op.kv_heads * chunks_of(op, row)
         before, last_mine, item = items * tid // team, items * (tid + 1) // team, 0
-        for row in range(batch):
+        for row in range(op.skipped, batch):
             text, here = stands(op, row)
             first = first_read(op, row, here)
             for kv in range(op.kv_heads):
@@ -233,16 +249,92 @@ def make_attend(form: Form, dot4: Any) -> Callable[..., Any]:
 
 
 attend_f32, attend_bf16, attend_f16 = (
-    make_attend(FLOATS, dot4_f32),
-    make_attend(BFLOATS, dot4_bf16),
-    make_attend(HALVES, dot4_f16),
+    make_attend(FLOATS, dot4_f32, gather_f32),
+    make_attend(BFLOATS, dot4_bf16, gather_bf16),
+    make_attend(HALVES, dot4_f16, gather_f16),
 )
+
+
+def make_lay(form: Form) -> Callable[..., Any]:
+    """Keys and values of this form as `attend_along` reads them."""
+    _, read, part, size = form
+
+    @jit_for(form)
+    def lay(keys, values, count, width, out):  # type: ignore[no-untyped-def]
+        """Floats: number d of key j at `out + SCORES d + 4 j`, and behind the keys the values, one after the other."""
+        vectors, box = out + SCORES * width, out + SCORES * width + 4 * CHUNK * width
+        for j in range(count):
+            for d in range(0, width, 16):
+                n, at = min(16, width - d), size * (width * j + d)
+                store(box, read(keys + at) if n == 16 else part(keys + at, n))
+                for i in range(n):
+                    put(out + SCORES * (d + i) + 4 * j, one(box + 4 * i))
+                store(vectors + 4 * (width * j + d), read(values + at) if n == 16 else part(values + at, n))
+
+    return lay
+
+
+lay_f32, lay_bf16, lay_f16 = make_lay(FLOATS), make_lay(BFLOATS), make_lay(HALVES)
+
+
+@jit
+def lay(form, keys, values, count, width, out):  # type: ignore[no-untyped-def]
+    """Keys and values of this form."""
+    if form == F32:
+        lay_f32(keys, values, count, width, out)
+    elif form == BF16:
+        lay_bf16(keys, values, count, width, out)
+    else:
+        lay_f16(keys, values, count, width, out)
+
+
+@jit
+def read_along(op, row, head, chunk, begin, count, scores, laid):  # type: ignore[no-untyped-def]
+    """What a head reads of a chunk for eight tokens that follow each other, each up to its own place: as `read_chunk`, the scores of 16
+    keys side by side."""
+    query, out = op.src + row * op.src_stride + 4 * op.width * head, partial_of(op, row, head, chunk)
+    stride = partial_of(op, row + 1, head, chunk) - out
+    for j in range(0, count, 16):
+        acc = zeros(EIGHT)
+        for d in range(op.width):
+            acc = fma_every(acc, f32(laid + SCORES * d + 4 * j), query + 4 * d, op.src_stride)
+        store_tile(acc, scores + 4 * j, SCORES, np.float32(1))
+    for t in range(8):
+        here = op.length + row + t
+        first, end = first_read(op, row + t, here) - begin, min(count, here + 1 - begin)
+        weigh(op, scores + t * SCORES, count, first, end, out + t * stride)
+    vectors = laid + SCORES * op.width
+    for t in range(0, 8, 4):
+        gather_f32(scores + t * SCORES, vectors, count, op.width, vectors, out + t * stride + 64, stride, FOUR)
+
+
+@jit
+def attend_along(op, tid, team, batch, scores):  # type: ignore[no-untyped-def]
+    """As `attend`, of many tokens of one text: a chunk's keys and values are laid out once and read for all of a thread's tokens."""
+    size, group, laid = (4 if op.form == F32 else 2) * op.width, op.heads // op.kv_heads, scores + 8 * SCORES
+    skipped, tiles = op.skipped // 8, (batch + 7) // 8 - op.skipped // 8
+    first_row, end_row = 8 * (skipped + tiles * tid // team), 8 * (skipped + tiles * (tid + 1) // team)
+    if first_row == end_row:
+        return
+    first, end = first_read(op, first_row, op.length + first_row), op.length + min(end_row, batch)
+    for kv in range(op.kv_heads):
+        memory = size * kv * op.capacity
+        for chunk in range(first // CHUNK, (end - 1) // CHUNK + 1):
+            begin, after = max(first, chunk * CHUNK), min(end, (chunk + 1) * CHUNK)
+            lay(op.form, op.keys + memory + size * begin, op.values + memory + size * begin, after - begin, op.width, laid)
+            for row in range(first_row, end_row, 8):
+                count = min(after, op.length + row + 8) - begin
+                if count > 0 and first_read(op, row, op.length + row) < after:
+                    for head in range(kv * group, (kv + 1) * group):
+                        read_along(op, row, head, chunk, begin, count, scores, laid)
 
 
 @jit
 def attend(op, tid, team, batch, scores):  # type: ignore[no-untyped-def]
     """Scores, weights and weighted vectors, in chunks, in the form that the cache has."""
-    if op.form == F32:
+    if op.along and batch - op.skipped >= MANY:
+        attend_along(op, tid, team, batch, scores)
+    elif op.form == F32:
         attend_f32(op, tid, team, batch, scores)
     elif op.form == BF16:
         attend_bf16(op, tid, team, batch, scores)
@@ -253,7 +345,8 @@ def attend(op, tid, team, batch, scores):  # type: ignore[no-untyped-def]
 @jit
 def combine(op, tid, team, batch):  # type: ignore[no-untyped-def]
     """What each head read, from its chunks."""
-    for item in range(tid, batch * op.heads, team):
+    first_item, items = op.skipped * op.heads, (batch - op.skipped) * op.heads
+    for item in range(first_item + items * tid // team, first_item + items * (tid + 1) // team):
         row, head = item // op.heads, item % op.heads
         _, here = stands(op, row)
         first = first_read(op, row, here) // CHUNK

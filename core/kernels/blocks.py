@@ -50,23 +50,24 @@ INTEGERS = CHOSEN is not None
 
 
 @jit
-def prepare(x, count):  # type: ignore[no-untyped-def]
-    """What the products need of a row of 32 `count` floats besides them, written behind them."""
+def prepare(x, count, signed):  # type: ignore[no-untyped-def]
+    """What the products need of a row of 32 `count` floats besides them, written behind them. signed: whether weights have 8 bits."""
     for b in range(count):
         low, high = f32(x + 128 * b), f32(x + 128 * b + 64)
         put(x + SUMS * count + 4 * b, total(add(low, high)))
         if INTEGERS:
-            size = max(largest_size(low), largest_size(high))
+            size = largest_size(low, high)
             scale, inverse = size / np.float32(127), np.float32(127) / size if size > 0 else np.float32(0)
             plane = x + PLANES * count + 32 * b
-            put(x + SCALES * count + 4 * b, scale)
+            put(x + SCALES * count + 4 * b, scale / np.float32(256))
             for which in range(2):
                 p, q = rounded(mul(low, splat(inverse))), rounded(mul(high, splat(inverse)))
                 store_bytes(plane + 32 * count * which, p)
                 store_bytes(plane + 32 * count * which + 16, q)
-                put_whole(x + (STARTS + 4 * which) * count + 4 * b, -128 * whole_total(p, q))
+                if signed:
+                    put_whole(x + (STARTS + 4 * which) * count + 4 * b, -128 * whole_total(p, q))
                 low, high = sub(low, mul(floats(p), splat(scale))), sub(high, mul(floats(q), splat(scale)))
-                scale, inverse = scale / np.float32(254), inverse * np.float32(254)
+                scale, inverse = scale / np.float32(256), inverse * np.float32(256)
 
 
 @jit

@@ -1,5 +1,6 @@
 """A model's decode step at work: what a plan needs to be told of one step, and the proof that it computes what the model does."""
 
+import sys
 import threading
 import time
 from contextlib import nullcontext
@@ -9,16 +10,17 @@ from weakref import WeakSet
 import numpy as np
 import torch
 
-from core.kernels import crew, machine, pack
-from core.kernels.ops import CHUNK
+from core.kernels import crew, integers, machine, pack
+from core.kernels.ops import CHUNK, F16
 from core.kernels.plan import ROWS, Plan
 from core.kernels.unpack import read_rows
-from core.modeling.cache import Cache
+from core.modeling.cache import ROOM, Cache
 from core.modeling.decoder import RotaryDecoder
 from core.modeling.quantized import QuantizedEmbedding
 
 EXACT, ROUNDED = 1e-3, 0.1  # how far logits may be from the plain path's, of the largest: in float32, and in half precision
 TEXTS = 3  # that may be further off in half precision, where the plain path itself strays on some, before the step is given up
+FEW = 32  # rows, or new tokens, of plain weights: for more of them PyTorch's products are as fast
 TABLE = 512  # positions whose turns are computed at once
 
 _crew = crew.Crew()
@@ -45,7 +47,12 @@ class Decoder:
         self._stream = torch.from_numpy(self.plan.h.memory)[:, : self.plan.width]
         self._start = (self._scratch.ctypes.data + 63) // 64 * 64
         self._tables: dict[str, np.ndarray] = {}
-        self._exact = model.dtype == torch.float32
+        self._dtype = getattr(self._words, "dtype", None) or self._words.weight.dtype
+        self._exact = self._dtype == torch.float32
+        # products of bytes are faster than PyTorch's for any number of rows, but for bfloat16's where the processor multiplies matrices
+        self._bytes = integers.CHOSEN is not None and min(self.plan.forms) > F16
+        self._most = ROWS if self._bytes else FEW
+        self._most_new = sys.maxsize if self._bytes and (self._exact or not integers.MATRICES) else self._most
 
     def _reads_blocks(self) -> bool:
         """Whether the tokens' vectors stand in blocks, and nothing is done to them but unpacking."""
@@ -59,12 +66,15 @@ class Decoder:
 
     def places(self, mask: torch.Tensor, cache: Cache) -> np.ndarray | None:
         """The positions of the tokens that the cache lacks (batch, new), where a step can be computed: padding stands on the left only,
-        and either one token of each row is new or some tokens of a single one."""
+        and either one token of each row is new or some tokens of a single one. A text from its beginning is one of those where weights
+        are multiplied as bytes."""
         plan, (batch, length) = self.plan, mask.shape
-        past = cache.get_seq_length()
-        if len(cache) != plan.layers or not (0 < length - past <= (ROWS if self._along and batch == 1 else 1)) or batch > ROWS:
+        past, along = cache.get_seq_length(), self._along and batch == 1
+        if not 0 < length - past <= (self._most_new if along else 1) or batch > self._most:
             return None
-        if ((first := cache.layer(0)).memory, batch) != self._fitting:
+        if len(cache) != plan.layers and (len(cache) or not (along and self._bytes)):
+            return None
+        if len(cache) and ((first := cache.layer(0)).memory, batch) != self._fitting:
             keys, values, shape = first.keys, first.values, (batch, plan.kv_heads, first.capacity, plan.head_dim)
             if keys.dtype not in pack.PLAIN or keys.device.type != "cpu" or values.dtype != keys.dtype:
                 return None
@@ -87,31 +97,50 @@ class Decoder:
             return self._step(model, ids, positions, cache, min(keep, ids.shape[1]))
 
     def _step(self, model: Any, ids: torch.Tensor, positions: np.ndarray, cache: Cache, keep: int) -> torch.Tensor:
+        plan, (texts, new) = self.plan, ids.shape
+        with nullcontext() if torch.is_inference_mode_enabled() else torch.inference_mode():
+            logits = torch.empty(texts, keep, plan.vocabulary)
+            if not len(cache):
+                cache.begin(plan.layers, torch.empty(texts, plan.kv_heads, 0, plan.head_dim, dtype=self._dtype))
+            if new > ROWS:
+                cache.room = max(cache.room, cache.get_seq_length() + new + ROOM)
+            size = self._size(new)
+            for first in range(0, new, size):
+                part = slice(first, first + size)
+                self._part(ids[:, part], positions[:, part], cache, logits, new - keep - first)
+        return logits
+
+    def _size(self, new: int) -> int:
+        """How many of so many tokens of a text are computed at once: about as many each time."""
+        times = -(-new // ROWS)
+        return -(-new // (times * machine.WIDE)) * machine.WIDE
+
+    def tile(self, texts: int, new: int) -> int:
+        """Rows that a product serves at once where so many tokens of so many texts are new."""
+        return machine.tile_for(texts * min(new, self._size(new)), self._bytes and integers.WIDE)
+
+    def _part(self, ids: torch.Tensor, positions: np.ndarray, cache: Cache, logits: torch.Tensor, ahead: int) -> None:
+        """As many tokens as one step computes; the logits begin with those after the token `ahead` of the first."""
         plan, (texts, new), batch = self.plan, ids.shape, ids.numel()
         plan.starts[:batch].reshape(texts, new)[:] = cache.get_seq_length() - positions[:, :1]
-        with nullcontext() if torch.is_inference_mode_enabled() else torch.inference_mode():
-            self._embed(ids, positions)
-            self._turn(positions.ravel())
-            self._tell_cache(cache, new)
-            logits = torch.empty(texts, keep, plan.vocabulary)
-        skipped, stride = new - keep, 4 * plan.vocabulary
-        plan.ops["skipped"][plan.tail :] = skipped
-        plan.ops["dst"][plan.outputs], plan.ops["dst_stride"][plan.outputs] = logits.data_ptr() - skipped * stride, stride
-        tile = machine.tile_for(batch)
+        self._embed(ids, positions)
+        self._turn(positions.ravel())
+        self._tell_cache(cache, new)
+        stride = 4 * plan.vocabulary
+        plan.ops["skipped"][plan.tail :] = max(0, min(ahead, new))
+        plan.ops["dst"][plan.outputs], plan.ops["dst_stride"][plan.outputs] = logits.data_ptr() - ahead * stride, stride
+        tile = self.tile(texts, new)
         wanted, began = self.pace.team() if new == 1 else self.pace.best(), time.perf_counter()
         self.team = _crew.step(machine.compiled(tile), wanted, plan.ops, batch, (0,) * tile, self._start, plan.scratch_size)
         if new == 1:
             self.pace.took(wanted, time.perf_counter() - began)
-        return logits
 
     def prove(
         self, model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: np.ndarray, cache: Cache, keep: int = 1
     ) -> tuple[torch.Tensor, str | None]:
         """A step on both paths -> the plain path's logits; and in what the compiled one differs, if it does so for good. In half precision
         a text may be one of the few on which the plain path is as far from float32: the next one is asked before that is said."""
-        past = cache.get_seq_length()
-        found = self.step(model, ids, positions, cache, keep)
-        cache.trim(past)
+        found = self.step(model, ids, positions, cache.prefix(cache.get_seq_length()), keep)
         places = torch.from_numpy(positions)
         out = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=keep)
         logits = out.logits.float()
@@ -129,7 +158,7 @@ class Decoder:
     def _embed(self, ids: torch.Tensor, positions: np.ndarray) -> None:
         """The tokens' vectors, as the first layer reads them."""
         if self._in_blocks:
-            read_rows(self._words.blocks, self._words.form, ids.flatten().tolist(), self.plan.h.memory)
+            read_rows(self._words.blocks, self._words.form, np.ascontiguousarray(ids.numpy().ravel(), np.int64), self.plan.h.memory)
             return
         x = self._trunk.embed(self._words(ids), torch.from_numpy(positions))
         self._stream[: ids.numel()] = x.flatten(0, 1)

@@ -1,7 +1,7 @@
 """Products of whole numbers: four bytes of a weight with four bytes of an activation in each of 16 places, added to 32-bit sums.
 
 The only file that names instructions: VNNI's (512 or 256 bits wide) or AVX2's, whichever LLVM is told the processor has; elsewhere
-products are computed in float32. An activation is given as two planes of bytes, the second what the first leaves over in steps of 1/254
+products are computed in float32. An activation is given as two planes of bytes, the second what the first leaves over in steps of 1/256
 of its own, about 15 bits in all.
 """
 
@@ -28,6 +28,8 @@ def instructions() -> str | None:
 
 CHOSEN = instructions()
 WITHOUT_SIGN = CHOSEN in ("vnni512", "vnni256")  # VNNI multiplies bytes without a sign (weights) with bytes that have one
+WIDE = CHOSEN == "vnni512"  # whether there are registers for the larger tile
+MATRICES = "amx-bf16" in cpu_features()  # PyTorch multiplies many rows in bfloat16 by another unit, several times as fast
 BYTES = ir.VectorType(I8, 64)
 
 
@@ -104,12 +106,12 @@ def start(b: Any, rows: Any, at: Any, stride: Any) -> Any:
 
 @op(lambda acc, *_: acc, None, None, None, vf, i64, i64)
 def add_planes(b: Any, acc: Any, first: Any, second: Any, scale: Any, at: Any, stride: Any) -> Any:
-    """acc[t] + (first[t] + second[t] / 254) times `scale` and the activations' scale, which stands at `at + t stride`."""
+    """acc[t] + (256 first[t] + second[t]) times `scale` and the scale of the activations' second plane, which stands at `at + t stride`."""
     out = []
     for entry, one, two in zip(vec.entries(b, acc), vec.entries(b, first), vec.entries(b, second), strict=True):
-        both = vec.fused(b, b.sitofp(two, VF), vec.constant(1 / 254, VF), b.sitofp(one, VF))
+        both = b.add(b.shl(one, vec.constant(8, VI)), two)
         own = vec.same_everywhere(b, vec.read(b, at, vec.F32, 4), VF)
-        out.append(vec.fused(b, both, b.fmul(scale, own), entry))
+        out.append(vec.fused(b, b.sitofp(both, VF), b.fmul(scale, own), entry))
         at = b.add(at, stride)
     return vec.make_tuple(b, out)
 
@@ -128,13 +130,16 @@ def high_nibbles(b: Any, w: Any) -> Any:
 
 @op(vi, vf)
 def rounded(b: Any, x: Any) -> Any:
-    """To the nearest whole number."""
-    return b.fptosi(vec.call(b, "llvm.rint.v16f32", VF, x), VI)
+    """To the nearest whole number from -127 to 127: half a step is 128 of its 256 parts, and -128 has no opposite for AVX2 to make of it."""
+    whole = b.fptosi(vec.call(b, "llvm.rint.v16f32", VF, x), VI)
+    for sign, edge in (("<", vec.constant(127, VI)), (">", vec.constant(-127, VI))):
+        whole = b.select(b.icmp_signed(sign, whole, edge), whole, edge)
+    return whole
 
 
 @op(void, i64, vi)
 def store_bytes(b: Any, at: Any, x: Any) -> None:
-    """16 numbers of -128 to 127 to memory."""
+    """16 numbers of -127 to 127 to memory."""
     vec.write(b, at, b.trunc(x, ir.VectorType(I8, LANES)), 1)
 
 
@@ -144,10 +149,11 @@ def whole_total(b: Any, x: Any, y: Any) -> Any:
     return vec.fold(b, b.add(x, y), lambda b, x, y: b.add(x, y))
 
 
-@op(f32_, vf)
-def largest_size(b: Any, x: Any) -> Any:
-    """The largest, without its sign."""
-    return vec.fold(b, vec.call(b, "llvm.fabs.v16f32", VF, x), vec.larger)
+@op(f32_, vf, vf)
+def largest_size(b: Any, x: Any, y: Any) -> Any:
+    """The largest of both, without its sign."""
+    sizes = [vec.call(b, "llvm.fabs.v16f32", VF, value) for value in (x, y)]
+    return vec.fold(b, vec.larger(b, *sizes), vec.larger)
 
 
 @op(void, i64, types.int32)

@@ -21,7 +21,7 @@ SWITCH = "VITRINE_KERNELS"
 OFF, EXACT = "0", "float"  # values of the switch: plain PyTorch; products of blocks in float32
 # Without these LLVM has no instruction for what the steps do (halves to floats) and ends the process
 NEEDED = {"x86_64": ("avx2", "fma", "f16c"), "AMD64": ("avx2", "fma", "f16c"), "arm64": (), "aarch64": ()}
-TILES = (1, 4)  # rows of a batch that a product serves at once
+WIDE, NARROW = 8, 4  # rows that a product serves at once
 
 _making = threading.Lock()
 
@@ -123,6 +123,8 @@ def compiled(tile: int) -> Any:
         return function
 
 
-def tile_for(batch: int) -> int:
-    """Rows of a tile for so many rows of a batch."""
-    return next((tile for tile in TILES if batch <= tile), TILES[-1])
+def tile_for(rows: int, wide: bool) -> int:
+    """How many of so many rows a product serves at once. wide: whether the registers are enough for the larger tile."""
+    if rows == 1:
+        return 1
+    return WIDE if wide and -rows % WIDE < NARROW else NARROW

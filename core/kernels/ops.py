@@ -15,7 +15,9 @@ SILU, GELU_TANH, GELU, RELU = range(4)
 # norms
 NO_NORM, RMS, LAYER = range(3)
 
-# Of a row that is multiplied with blocks, bytes for each 32 numbers: the floats, two planes of bytes, their scale, the sum, and -128 times
+FOUR_BITS, EIGHT_BITS = 1, 2
+
+# Of a row that is multiplied with blocks, bytes for each 32 numbers: the floats, two planes of bytes, the scale of the second, the sum, and -128 times
 # the sums of both planes (core.kernels.blocks)
 PLANES, SCALES, SUMS, STARTS, ROW = 128, 192, 196, 200, 208
 CHUNK = 128  # positions that one thread reads at once for all heads of a group
@@ -29,13 +31,13 @@ OP = np.dtype(
         ("src_stride", "i8"),
         ("dst", "i8"),
         ("dst_stride", "i8"),
-        ("skipped", "i8"),  # rows at the batch's beginning that are left out: the head's, of tokens that are only read
+        ("skipped", "i8"),  # rows at the batch's beginning that are left out: of tokens that are only read, when their keys are known
         ("columns", "i8"),  # numbers of a row that are read
         ("rows", "i8"),  # numbers of a row that are written; of a product: the weight's rows
         ("weight", "i8"),
         ("form", "i8"),
         ("bias", "i8"),  # of a product, 0 where there is none
-        ("blocks", "i8"),  # whether prepared rows are to be multiplied with blocks
+        ("blocks", "i8"),  # what prepared rows are to be multiplied with: plain numbers, FOUR_BITS, or also EIGHT_BITS
         ("add", "i8"),  # whether the result is added to what stands there
         ("norm", "i8"),  # what is done to the rows read: NO_NORM, RMS, LAYER
         ("norm_weight", "i8"),

@@ -14,7 +14,7 @@ from core.kernels import ops, pack
 from core.modeling.decoder import SLIDING, RotaryDecoder
 from core.modeling.layers import RMSNorm
 
-ROWS = 32  # of a batch, or new tokens of one text, at most: for more of them PyTorch's products are as fast
+ROWS = 64  # of a batch, or tokens of one text, that a step computes at the most: their numbers stay in the second cache
 SLACK = 16  # numbers behind each row, so that whole vectors may be read and written
 ACTIVATIONS = {
     "silu": ops.SILU,
@@ -36,7 +36,8 @@ class Buffer:
     """Numbers for each row of the batch, in memory that stays where it is."""
 
     def __init__(self, width: int) -> None:
-        self.memory = np.zeros((ROWS, -(-width // 16) * 16 + SLACK), np.float32)
+        self.memory = pack.room((ROWS, 4 * (-(-width // 16) * 16 + SLACK))).view(np.float32)
+        self.memory[:] = 0
         self.address, self.stride = self.memory.ctypes.data, self.memory.strides[0]
 
 
@@ -75,7 +76,8 @@ class Plan:
                 op[name] = value
         reading = [np.flatnonzero(self.ops["kind"] == kind) for kind in (ops.HEADS, ops.ATTEND, ops.COMBINE)]
         self.reading = np.stack(reading)  # (3, layers): the operations that are told of the cache
-        self.scratch_size = (64 * ROWS + max(4 * self._widest, 4 * ops.SCORES) + 256 + 4095) // 4096 * 4096
+        reading = 8 * ops.SCORES + (ops.SCORES + 4 * ops.CHUNK) * self.head_dim + 128
+        self.scratch_size = (64 * ROWS + max(4 * self._widest, reading) + 256 + 4095) // 4096 * 4096
 
     # ------------------------------------------------------------------ the model
 
@@ -155,6 +157,7 @@ class Plan:
             values |= {"norm": ops.RMS, "eps": q_norm.eps} | weights
         self._op(ops.HEADS, **values)
         scale = self.head_dim**-0.5 if attention.scale is None else attention.scale
+        self.tail = len(self._rows)  # the last one: from here on, rows of which nobody wants logits may be left out
         self._op(ops.ATTEND, **common, scale=scale, cap=attention.softcap or 0.0)
         self._op(ops.COMBINE, **common)
 
@@ -201,7 +204,7 @@ class Plan:
 
     def _head(self, model: Any, trunk: Any, head: nn.Module, config: Any) -> None:
         """Logits: where they go is said at each step."""
-        self.tail = first = len(self._rows)  # from here on, rows of which nobody wants logits may be left out
+        first = len(self._rows)
         norm = Norm(trunk.get_submodule(trunk.norm_name))
         nowhere = Buffer(0)
         self._product(head, self.h, nowhere, 0, norm=norm, scale=1 / (getattr(config, "logits_scaling", None) or 1.0))
@@ -252,14 +255,18 @@ class Plan:
         if norm is None and not blocks:
             return {"src": src.address, "src_stride": src.stride}
         count = -(-columns // 32)
-        memory = self._prepared.setdefault(columns, np.zeros((ROWS, ops.ROW * count + 64), np.uint8))
+        if columns not in self._prepared:
+            self._prepared[columns] = pack.room((ROWS, ops.ROW * count + 64))
+            self._prepared[columns][:] = 0
+        memory = self._prepared[columns]
         found = {"dst": memory.ctypes.data, "dst_stride": memory.strides[0]}
         if self._ready[:2] != (src, norm):
             own = {} if norm is None else self._norm(norm)
             self._op(ops.PREPARE, wait=1, src=src.address, src_stride=src.stride, columns=columns, **found, **own)
             self._ready = (src, norm, self._rows[-1])
         if blocks:
-            self._ready[2]["blocks"] = 1
+            kind = ops.EIGHT_BITS if weight.form == ops.Q8_0 else ops.FOUR_BITS
+            self._ready[2]["blocks"] = max(kind, self._ready[2].get("blocks", 0))
         return {"src": found["dst"], "src_stride": found["dst_stride"]}
 
     def _matrix(self, weight: pack.Weight) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
     (batch, new), and how many of the last ones are to be answered (1); it puts their keys and values into the cache and returns
     (batch, kept, vocabulary) float32.
     """
-    if not _allowed.get() or cache is None or not len(cache) or cache.cross or cache.virtual or machine.reason_against():
+    if not _allowed.get() or cache is None or cache.cross or cache.virtual or machine.reason_against():
         return None
     if torch.is_grad_enabled() or active() or model.training:
         return None
@@ -89,7 +89,7 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
     if decoder is None or cache in decoder.doubted or (positions := decoder.places(mask, cache)) is None:
         return None
     try:
-        machine.compiled(machine.tile_for(positions.size))
+        machine.compiled(decoder.tile(*positions.shape))
     except Exception as error:  # Numba or LLVM on a machine that nobody has tried
         way.decoder, way.reason = None, f"the step cannot be compiled here: {one_line(error)}"
         logger.warning("%s: %s", type(model).__name__, describe(model))
@@ -108,7 +108,7 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
 
 
 def _look(model: Any, state: _State) -> None:
-    route = next((module.route for module in model.modules() if hasattr(module, "route")), None)
+    route = next((vars(module)["route"] for module in model.modules() if "route" in vars(module)), None)
     state.route = lambda: getattr(route, "names", None)
     state.routed = state.route()
     used, tensors = _looks(model)
@@ -142,10 +142,9 @@ def _looks(model: nn.Module) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     used: list[Any] = []
     places: list[tuple[int, int]] = []
     for module in model.modules():
-        adapters = (
-            [str(getattr(module, name, "")) for name in ("active", "merged", "scaling")] if hasattr(module, "active") else []
-        )
-        routed = getattr(getattr(module, "route", None), "names", None)
+        own = vars(module)  # PyTorch takes a microsecond to say that an attribute is not there
+        adapters = [str(getattr(module, name, "")) for name in ("active", "merged", "scaling")] if "active" in own else []
+        routed = getattr(own.get("route"), "names", None)
         hooked = bool(module._forward_hooks or module._forward_pre_hooks)
         used.append((id(module), module.training, hooked, *adapters, routed and tuple(routed)))
         tensors = [*module._parameters.values(), *module._buffers.values()]
@@ -193,8 +192,12 @@ def describe(model: Any) -> str:
     return f"compiled step: {weights} weights, {how} products, {threads} thread{'s' * (threads > 1)}"
 
 
-def warm_up(rows: int = 1) -> str | None:
-    """Compile what `rows` rows need, if that was never done on this machine; None, or why it cannot be."""
+def warm_up(*rows: int) -> str | None:
+    """Compile what so many rows need, or else one row and a prompt, if that was never done on this machine; None, or why it cannot be."""
     if (reason := machine.reason_against()) is None:
-        machine.compiled(machine.tile_for(rows))
+        from core.kernels.integers import WIDE
+        from core.kernels.plan import ROWS
+
+        for count in rows or (1, ROWS):
+            machine.compiled(machine.tile_for(count, WIDE))
     return reason

@@ -14,6 +14,7 @@ from core.kernels.ops import (
     ATTEND,
     CAP,
     COMBINE,
+    EIGHT_BITS,
     F16,
     GELU,
     GELU_TANH,
@@ -133,7 +134,7 @@ def prepared(op, tid, team, batch):  # type: ignore[no-untyped-def]
     for t in range(op.skipped + tid, batch, team):
         normed(op, op.src + t * op.src_stride, op.dst + t * op.dst_stride)
         if op.blocks:
-            prepare(op.dst + t * op.dst_stride, (op.columns + 31) // 32)
+            prepare(op.dst + t * op.dst_stride, (op.columns + 31) // 32, op.blocks == EIGHT_BITS)
 
 
 @jit
@@ -168,25 +169,25 @@ def activated(kind, x):  # type: ignore[no-untyped-def]
 
 @jit
 def activate(op, tid, team, batch):  # type: ignore[no-untyped-def]
-    """act(src) · other, or act(src) where there is no other."""
+    """act(src) · other, or act(src) where there is no other: of each row the columns that this thread computed."""
     parts = (op.columns + 15) // 16
-    for item in range(tid, batch * parts, team):
-        row, at = item // parts, 64 * (item % parts)
-        x, dst = op.src + row * op.src_stride + at, op.dst + row * op.dst_stride + at
-        if op.form == GELU:
-            for i in range(16):
-                value = one(x + 4 * i)
-                put(dst + 4 * i, value * np.float32(0.5) * (np.float32(1) + math.erf(value * np.float32(0.7071067811865476))))
-            y = f32(dst)
-        else:
-            y = activated(op.form, f32(x))
-        store(dst, mul(y, f32(op.other + row * op.src_stride + at)) if op.other else y)
+    for row in range(op.skipped, batch):
+        for part in range(parts * tid // team, parts * (tid + 1) // team):
+            x, dst = op.src + row * op.src_stride + 64 * part, op.dst + row * op.dst_stride + 64 * part
+            if op.form == GELU:
+                for i in range(16):
+                    value = one(x + 4 * i)
+                    put(dst + 4 * i, value * np.float32(0.5) * (np.float32(1) + math.erf(value * np.float32(0.7071067811865476))))
+                y = f32(dst)
+            else:
+                y = activated(op.form, f32(x))
+            store(dst, mul(y, f32(op.other + row * op.src_stride + 64 * part)) if op.other else y)
 
 
 @jit
 def add_row(op, tid, team, batch, scratch):  # type: ignore[no-untyped-def]
     """dst + scale · norm(src)."""
-    for row in range(tid, batch, team):
+    for row in range(op.skipped + tid, batch, team):
         normed(op, op.src + row * op.src_stride, scratch)
         for i in range(op.columns):
             at = op.dst + row * op.dst_stride + 4 * i

@@ -228,6 +228,12 @@ def store_bf16(b: Any, at: Any, value: Any) -> None:
     write(b, at, _to_bf16(b, value), 2)
 
 
+@op(void, i64, vf)
+def store_f16(b: Any, at: Any, value: Any) -> None:
+    """16 floats to memory as halves."""
+    write(b, at, b.fptrunc(value, _HF), 2)
+
+
 @op(f32_, i64)
 def half(b: Any, at: Any) -> Any:
     """The half there, widened."""

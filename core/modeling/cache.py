@@ -154,6 +154,10 @@ class Cache:
         self._layers[layer] = _Layer(keys, values, window=self._windows.get(layer))
         return keys, values
 
+    def begin(self, layers: int, like: torch.Tensor) -> None:
+        """So many layers without a token yet, for `extend` to fill; like: (batch, kv heads, 0, head width), of the dtype they will have."""
+        self._layers = {index: _Layer(like, like, window=self._windows.get(index)) for index in range(layers)}
+
     def extend(self, new: int = 1) -> list[_Layer]:
         """Make room for so many more tokens, which then count as held -> the layers: `keys` and `values` (batch, kv heads, capacity, head
         width), in which the caller writes the last `new` places before `length`; `memory` is another number when they stand elsewhere."""
@@ -184,7 +188,7 @@ class Cache:
 
     def prefix(self, length: int) -> "Cache":
         """The first `length` tokens, to which `can_trim` agrees, as a cache that reads this one's memory and never writes to it."""
-        cache = Cache()
+        cache = Cache(self._windows)
         cache._layers = {index: layer.prefix(length) for index, layer in self._layers.items()}
         return cache
 

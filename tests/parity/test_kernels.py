@@ -113,7 +113,7 @@ SIZES: dict[str, Any] = LLAMA | {
 
 @pytest.mark.parametrize("form", ["float32", "bfloat16", "float16", "int4", "int8"])
 def test_every_form_of_weights(form: str) -> None:
-    """1, 3, 8 and 16 rows; the plain path has the same numbers in float32."""
+    """1 to 31 rows, in blocks 64; the plain path has the same numbers in float32."""
     model = make(Row("llama", "CausalLM", form, SIZES | {"attention_bias": True}))
     if form.startswith("int"):
         model = quantize(model, form)
@@ -122,13 +122,20 @@ def test_every_form_of_weights(form: str) -> None:
         model = model.to(getattr(torch, form))
         plain = copy.deepcopy(model).float()
     logits_of(model, *texts(2, 8, 117), prompt=6)  # the first step, on both paths
-    for batch in (1, 3, 8, 16):
+    for batch in (1, 3, 8, 16, 31, *((64,) if form.startswith("int") else ())):
         ids, mask = texts(batch, 12, 117)
         with kernels.off():
             expected = logits_of(plain, ids, mask, 6)
         for ours, theirs in zip(logits_after(model, plain, ids, mask, 6), expected[1:], strict=True):
             (nearly if form.startswith("int") else close)(ours, theirs)
     assert kernels.describe(model).startswith("compiled step")
+
+
+def whole_prompts() -> bool:
+    """Whether blocks are multiplied as bytes here, with any number of tokens."""
+    from core.kernels.integers import CHOSEN
+
+    return CHOSEN is not None
 
 
 @torch.inference_mode()
@@ -141,6 +148,55 @@ def logits_after(model: Any, prefill: Any, ids: torch.Tensor, mask: torch.Tensor
         assert step is not None, kernels.describe(model)
         found.append(step(ids[:, end - 1 : end])[:, -1])
     return found
+
+
+by_bytes = pytest.mark.skipif(not whole_prompts(), reason="this processor has no products of bytes")
+
+
+@by_bytes
+@pytest.mark.parametrize("form", ["int4", "int8"])
+@pytest.mark.parametrize("window", [None, 40, 130])
+@torch.inference_mode()
+def test_whole_prompts_are_read_by_the_step(form: str, window: int | None) -> None:
+    """From a text's beginning, after others, and after a rollback: a token, a tile, a part of a step, parts and chunks of positions; the
+    logits of the last token or of some, and then tokens one by one."""
+    sizes = SIZES | {"sliding_window": window, "max_position_embeddings": 512, "attention_bias": True}
+    model = quantize(make(Row("mistral", "CausalLM", form, sizes)), form).float()
+    plain = unpacked(model)
+    logits_of(model, *texts(1, 8, 117), prompt=6)  # the first step, on both paths
+    ids, mask = texts(1, 330, 117)
+    for pieces in ((1, 1), (7, 1, 20), (63, 9), (64, 1), (65, 120, 1), (300, 1, 1), (100, 16, 17, 150)):
+        ours, theirs, end = model.new_cache(), plain.new_cache(), 0
+        for new in pieces:
+            end += new
+            keep = min(new, 1 + new % 70)
+            step = kernels.step_for(model, mask[:, :end], ours)
+            assert step is not None, kernels.describe(model)
+            found = step(ids[:, end - new : end], keep)
+            with kernels.off():
+                expected = decode_steps(plain, ids[:, :end], mask[:, :end], theirs, keep=keep)
+            nearly(found, expected)
+            if new == 20:
+                ours.trim(end := end - 5)
+                theirs.trim(end)
+        assert ours.get_seq_length() == theirs.get_seq_length() == end
+
+
+@by_bytes
+@torch.inference_mode()
+def test_what_a_prompt_leaves_in_the_cache() -> None:
+    """Keys and values in the model's dtype, as the plain path keeps them, and nearer to those of float32."""
+    model = quantize(make(Row("llama", "CausalLM", "int8", SIZES)), "int8")
+    (ids, mask), exact, found, plain = texts(1, 70, 117), Cache(), Cache(), Cache()
+    logits_of(model, *texts(1, 8, 117), prompt=6)  # the first step, on both paths
+    decode_step(model, ids, mask, found)
+    with kernels.off():
+        decode_step(model, ids, mask, plain)
+        decode_step(unpacked(model), ids, mask, exact)
+    for ours, theirs, wanted in zip(found, plain, exact, strict=True):
+        for one, other, right in zip(ours, theirs, wanted, strict=True):
+            assert one.shape == other.shape and one.dtype == other.dtype == torch.bfloat16
+            assert (one - right).abs().mean() < (other - right).abs().mean()
 
 
 def quantize(model: Any, form: str) -> Any:
