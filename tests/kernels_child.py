@@ -31,17 +31,17 @@ SIZES: dict[str, Any] = {
 }
 
 
-def make(form: str | None) -> Any:
-    """A random model, its matrices in blocks where a form is named."""
+def make(form: str | None, window: int | None = None) -> Any:
+    """A random model, its matrices in blocks where a form is named, which reads the last `window` tokens."""
     torch.manual_seed(0)
-    model = core.LlamaForCausalLM(core.LlamaConfig(**SIZES))
+    model = core.MistralForCausalLM(core.MistralConfig(**SIZES, sliding_window=window))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     if form is None:
         return model.eval()
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        return core.LlamaForCausalLM.from_pretrained(folder, quantization=form, dtype="float32")
+        return core.MistralForCausalLM.from_pretrained(folder, quantization=form, dtype="float32")
 
 
 @torch.inference_mode()
@@ -108,18 +108,23 @@ def fork() -> dict[str, Any]:
 
 
 def team() -> dict[str, Any]:
-    """One thread and two: the same bits. A thread that comes late is not waited for, so two are asked for until they are two."""
+    """One thread and two: the same bits, of single tokens and of a prompt. A thread that comes late is not waited for, so two are asked for
+    until they are two."""
     from core.kernels import crew
 
-    model, asked = make("int4"), 1
+    model, asked = make("int4", 70), 1
     logits(model, 3)
-    crew.Pace.team = lambda self: asked  # type: ignore[method-assign]
-    alone, teams = logits(model, 3, 200), set()
+
+    def found() -> list[torch.Tensor]:
+        return [logits(model, 3, 200), logits(model, 1, 300, 280)]
+
+    crew.Pace.team = crew.Pace.best = lambda self: asked  # type: ignore[method-assign]
+    alone, teams = found(), set()
     asked = 2
     step = crew.Crew.step
     crew.Crew.step = lambda *given: teams.add(came := step(*given)) or came  # type: ignore[method-assign]
     for _ in range(20):
-        same = torch.equal(alone, logits(model, 3, 200))
+        same = all(map(torch.equal, alone, found()))
         if not same or 2 in teams:
             break
     return {"same": same, "teams": sorted(teams)}

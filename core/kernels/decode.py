@@ -158,7 +158,9 @@ class Decoder:
     def _embed(self, ids: torch.Tensor, positions: np.ndarray) -> None:
         """The tokens' vectors, as the first layer reads them."""
         if self._in_blocks:
-            read_rows(self._words.blocks, self._words.form, np.ascontiguousarray(ids.numpy().ravel(), np.int64), self.plan.h.memory)
+            read_rows(
+                self._words.blocks, self._words.form, np.ascontiguousarray(ids.numpy().ravel(), np.int64), self.plan.h.memory
+            )
             return
         x = self._trunk.embed(self._words(ids), torch.from_numpy(positions))
         self._stream[: ids.numel()] = x.flatten(0, 1)

@@ -31,7 +31,10 @@ OP = np.dtype(
         ("src_stride", "i8"),
         ("dst", "i8"),
         ("dst_stride", "i8"),
-        ("skipped", "i8"),  # rows at the batch's beginning that are left out: of tokens that are only read, when their keys are known
+        (
+            "skipped",
+            "i8",
+        ),  # rows at the batch's beginning that are left out: of tokens that are only read, when their keys are known
         ("columns", "i8"),  # numbers of a row that are read
         ("rows", "i8"),  # numbers of a row that are written; of a product: the weight's rows
         ("weight", "i8"),

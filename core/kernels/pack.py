@@ -1,5 +1,6 @@
 """Weights as the products read them: plain numbers where they are, blocks from a copy in another order, kept outside the module tree."""
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -36,7 +37,7 @@ _copies: "WeakKeyDictionary[nn.Module, _Copy]" = WeakKeyDictionary()
 
 
 SLAB = 1 << 24
-_slab = np.empty(0, np.uint8)
+_slab, _cutting = np.empty(0, np.uint8), threading.Lock()
 
 
 def room(shape: tuple[int, ...]) -> np.ndarray:
@@ -44,10 +45,11 @@ def room(shape: tuple[int, ...]) -> np.ndarray:
     with small pages waits a quarter longer (measured)."""
     global _slab
     size = int(np.prod(shape))
-    if size > len(_slab):
-        _slab = np.empty(max(SLAB, size + 64), np.uint8)
-        _slab = _slab[-_slab.ctypes.data % 64 :]
-    taken, _slab = _slab[:size], _slab[(size + 63) // 64 * 64 :]
+    with _cutting:  # models that are loaded at the same time
+        if size > len(_slab):
+            _slab = np.empty(max(SLAB, size + 64), np.uint8)
+            _slab = _slab[-_slab.ctypes.data % 64 :]
+        taken, _slab = _slab[:size], _slab[(size + 63) // 64 * 64 :]
     return taken.reshape(shape)
 
 

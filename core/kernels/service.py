@@ -73,8 +73,8 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
     """A function that computes the logits after the tokens that the cache lacks, or None where the plain path is to run: another device,
     gradients, taps, hooks, training, too many rows or tokens, a model that is not Llama-like.
 
-    mask (batch, tokens) speaks of one token more than the cache holds, or of some, where there is one row. The function takes their ids
-    (batch, new), and how many of the last ones are to be answered (1); it puts their keys and values into the cache and returns
+    mask (batch, tokens) speaks of one token more than the cache holds, or of some, where there is one row: where weights are in blocks, of a
+    whole text. The function takes their ids (batch, new), and how many of the last ones are to be answered (1); it puts their keys and values into the cache and returns
     (batch, kept, vocabulary) float32.
     """
     if not _allowed.get() or cache is None or cache.cross or cache.virtual or machine.reason_against():

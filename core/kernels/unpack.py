@@ -10,7 +10,20 @@ from core.checkpoints.blocks import COUNT, SIZES
 from core.kernels import machine
 from core.kernels.ops import BF16, F32, Q4_0, Q4_1, Q8_0
 from core.kernels.pack import BLOCKS, PLAIN
-from core.kernels.vec import add, floats, half, high_half, low_half, mul, signed_bytes, splat, store, store_bf16, unsigned_bytes, word
+from core.kernels.vec import (
+    add,
+    floats,
+    half,
+    high_half,
+    low_half,
+    mul,
+    signed_bytes,
+    splat,
+    store,
+    store_bf16,
+    unsigned_bytes,
+    word,
+)
 
 LARGEST = 1 << 25  # bytes that a thread keeps
 _mine = threading.local()

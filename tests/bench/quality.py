@@ -2,21 +2,24 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache as once
 
 import torch
 
+from core import kernels
+from core.generation.step import decode_steps
 from core.modeling.cache import Cache
 from tests.bench.harness import Row
 from tests.bench.subjects import Subjects
 
-KINDS = ("float32", "bfloat16", "int8", "int4", "gguf")
+KINDS = ("float32", "bfloat16", "int8", "int4", "gguf", "page")
 WINDOWS, WINDOW, PIECE = 4, 256, 32
 
 
 def rows(subjects: Subjects) -> list[Row]:
     """Perplexity; and against float32 the divergence and how often the likeliest token is another. SmolLM2's file holds 4-bit numbers:
-    float32 is those, unpacked."""
+    float32 is those, unpacked; gguf and page those as they are, computed in bfloat16 and in float32."""
 
     def figure(kind: str, name: str) -> Callable[[], float]:
         return lambda: compared(subjects, kind)[name]
@@ -30,13 +33,14 @@ def rows(subjects: Subjects) -> list[Row]:
 
 @once
 def log_probabilities(subjects: Subjects, kind: str) -> torch.Tensor:
-    """(windows, tokens, vocabulary) of the next token; read a few tokens at a time, through the products that decoding uses."""
+    """(windows, tokens, vocabulary) of the next token; read a few tokens at a time, as generation computes them."""
     model, found = subjects.ours(kind), []
-    with torch.inference_mode():
-        for row in windows(subjects):
-            cache = Cache()
-            pieces = [model(piece[None], past_key_values=cache).logits for piece in row.split(PIECE)]
-            found.append(torch.cat(pieces, 1).float().log_softmax(-1))
+    with torch.inference_mode(), kernels.off() if kind == "float32" else nullcontext():
+        for row in windows(subjects)[:, None]:
+            cache, mask = Cache(), torch.ones_like(row)
+            ends = range(PIECE, WINDOW + 1, PIECE)
+            pieces = [decode_steps(model, row[:, :end], mask[:, :end], cache, keep=PIECE) for end in ends]
+            found.append(torch.cat(pieces, 1).log_softmax(-1))
     return torch.cat(found)
 
 

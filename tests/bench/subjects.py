@@ -41,11 +41,13 @@ class Subjects:
 
     @cache  # noqa: B019 - one object, as long as the process
     def ours(self, kind: str) -> Any:
-        """ "float32", "bfloat16", or one of our quantizations."""
+        """ "float32", "bfloat16", one of our quantizations, or "page": the file as the page loads it."""
         import core
 
         if kind in ("float32", "bfloat16"):
             return core.AutoModelForCausalLM.from_pretrained(self.folder, dtype=kind)
+        if kind == "page":
+            return core.AutoModelForCausalLM.from_pretrained(self.gguf, quantization="gguf", dtype="float32")
         return core.AutoModelForCausalLM.from_pretrained(self.gguf, quantization=kind)
 
     @cache  # noqa: B019
