@@ -104,22 +104,18 @@ class Decoder:
                 cache.begin(plan.layers, torch.empty(texts, plan.kv_heads, 0, plan.head_dim, dtype=self._dtype))
             if new > ROWS:
                 cache.room = max(cache.room, cache.get_seq_length() + new + ROOM)
-            size = self._size(new)
+            tile, times = self.tile(texts * new), -(-new // ROWS)
+            size = -(-new // (times * machine.WIDE)) * machine.WIDE  # about as many tokens each time
             for first in range(0, new, size):
                 part = slice(first, first + size)
-                self._part(ids[:, part], positions[:, part], cache, logits, new - keep - first)
+                self._part(tile, ids[:, part], positions[:, part], cache, logits, new - keep - first)
         return logits
 
-    def _size(self, new: int) -> int:
-        """How many of so many tokens of a text are computed at once: about as many each time."""
-        times = -(-new // ROWS)
-        return -(-new // (times * machine.WIDE)) * machine.WIDE
+    def tile(self, rows: int) -> int:
+        """How many of so many rows a product serves at once."""
+        return machine.tile_for(rows, self._bytes and integers.WIDE)
 
-    def tile(self, texts: int, new: int) -> int:
-        """Rows that a product serves at once where so many tokens of so many texts are new."""
-        return machine.tile_for(texts * min(new, self._size(new)), self._bytes and integers.WIDE)
-
-    def _part(self, ids: torch.Tensor, positions: np.ndarray, cache: Cache, logits: torch.Tensor, ahead: int) -> None:
+    def _part(self, tile: int, ids: torch.Tensor, positions: np.ndarray, cache: Cache, logits: torch.Tensor, ahead: int) -> None:
         """As many tokens as one step computes; the logits begin with those after the token `ahead` of the first."""
         plan, (texts, new), batch = self.plan, ids.shape, ids.numel()
         plan.starts[:batch].reshape(texts, new)[:] = cache.get_seq_length() - positions[:, :1]
@@ -129,7 +125,6 @@ class Decoder:
         stride = 4 * plan.vocabulary
         plan.ops["skipped"][plan.tail :] = max(0, min(ahead, new))
         plan.ops["dst"][plan.outputs], plan.ops["dst_stride"][plan.outputs] = logits.data_ptr() - ahead * stride, stride
-        tile = self.tile(texts, new)
         wanted, began = self.pace.team() if new == 1 else self.pace.best(), time.perf_counter()
         self.team = _crew.step(machine.compiled(tile), wanted, plan.ops, batch, (0,) * tile, self._start, plan.scratch_size)
         if new == 1:
@@ -140,7 +135,12 @@ class Decoder:
     ) -> tuple[torch.Tensor, str | None]:
         """A step on both paths -> the plain path's logits; and in what the compiled one differs, if it does so for good. In half precision
         a text may be one of the few on which the plain path is as far from float32: the next one is asked before that is said."""
-        found = self.step(model, ids, positions, cache.prefix(cache.get_seq_length()), keep)
+        past, new = cache.get_seq_length(), ids.shape[1]
+        # a text's beginning, or so many tokens that a sliding layer forgets what a rollback would need, are read beside it
+        trial = cache if len(cache) and new <= ROWS else cache.prefix(past)
+        found = self.step(model, ids, positions, trial, keep)
+        if trial is cache:
+            cache.trim(past)
         places = torch.from_numpy(positions)
         out = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=keep)
         logits = out.logits.float()
@@ -194,5 +194,5 @@ class Decoder:
         chunks = (max(places) + new - 1) // CHUNK + 1
         size = ROWS * plan.heads * (16 + -(-plan.head_dim // 16) * 16)
         if size * chunks > self._partial.size:
-            self._partial = np.zeros(size * 2 * chunks, np.float32)
+            self._partial = np.zeros(size * (chunks + chunks // 4 + 4), np.float32)
             told["partial"][where], told["chunks"][where] = self._partial.ctypes.data, self._partial.size // size

@@ -127,4 +127,4 @@ def tile_for(rows: int, wide: bool) -> int:
     """How many of so many rows a product serves at once. wide: whether the registers are enough for the larger tile."""
     if rows == 1:
         return 1
-    return WIDE if wide and -rows % WIDE < NARROW else NARROW
+    return WIDE if wide and rows > NARROW else NARROW

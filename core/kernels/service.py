@@ -62,6 +62,7 @@ class _State:
         self.tensors: tuple[Any, ...] = ()
         self.cache: Callable[[], Cache | None] = lambda: None
         self.until = 0.0
+        self.begun = False  # whether a prompt was read
         self.route: Callable[[], Any] = lambda: None  # adapters row by row, now
         self.routed: Any = None  # and when it was looked at
 
@@ -82,6 +83,9 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
     if torch.is_grad_enabled() or active() or model.training:
         return None
     state = _states.setdefault(model, _State())
+    if not state.begun and not len(cache):  # a model's first token does not wait for copies of its weights
+        state.begun = True
+        return None
     if state.cache() is not cache or time.monotonic() > state.until or state.route() != state.routed:
         _look(model, state)
         state.cache, state.until = ref(cache), time.monotonic() + LOOK_EVERY
@@ -89,7 +93,7 @@ def step_for(model: Any, mask: torch.Tensor, cache: Cache | None) -> Step | None
     if decoder is None or cache in decoder.doubted or (positions := decoder.places(mask, cache)) is None:
         return None
     try:
-        machine.compiled(decoder.tile(*positions.shape))
+        machine.compiled(decoder.tile(positions.size))
     except Exception as error:  # Numba or LLVM on a machine that nobody has tried
         way.decoder, way.reason = None, f"the step cannot be compiled here: {one_line(error)}"
         logger.warning("%s: %s", type(model).__name__, describe(model))

@@ -188,6 +188,8 @@ def test_what_a_prompt_leaves_in_the_cache() -> None:
     """Keys and values in the model's dtype, as the plain path keeps them, and nearer to those of float32."""
     model = quantize(make(Row("llama", "CausalLM", "int8", SIZES)), "int8")
     (ids, mask), exact, found, plain = texts(1, 70, 117), Cache(), Cache(), Cache()
+    assert kernels.step_for(model, mask, Cache()) is None  # a model's very first prompt is PyTorch's
+    assert kernels.step_for(model, mask, Cache()) is not None
     logits_of(model, *texts(1, 8, 117), prompt=6)  # the first step, on both paths
     decode_step(model, ids, mask, found)
     with kernels.off():
