@@ -28,7 +28,7 @@ def prepare(page: Any, url: str) -> None:
     page.wait_for_selector("#chat-box textarea")
     page.locator("#chat-box textarea").fill(QUESTION)
     page.keyboard.press("Enter")
-    page.wait_for_selector("#chat-said:text-matches('tokens? read')", timeout=180_000)
+    page.wait_for_selector("#chat-said:has-text('tokens read')", timeout=180_000)
     tab(page, "Train")
     page.wait_for_selector("#train-strip .ts-marked")
     page.locator("#train-start").click()

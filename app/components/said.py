@@ -13,17 +13,12 @@ def in_line(event: Waiting) -> str:
     return f"In line, number {event.position}: others are being answered …"
 
 
-def tokens(count: int) -> str:
-    """ "1 token", "2 tokens"."""
-    return f"{count} token{'s' * (count != 1)}"
-
-
 def summary(end: Finished) -> str:
     """One line on how an answer went."""
-    words = [tokens(len(end.token_ids))]
+    words = [f"{len(end.token_ids)} tokens"]
     if end.tokens_per_second:
         words.append(f"{end.tokens_per_second:.1f} tokens/s")
-    words += [f"first after {end.first_token_seconds:.1f} s", f"{tokens(end.prompt_tokens - end.reused_tokens)} read"]
+    words += [f"first after {end.first_token_seconds:.1f} s", f"{end.prompt_tokens - end.reused_tokens} tokens read"]
     if end.reused_tokens:
         words.append(f"{end.reused_tokens} of {end.prompt_tokens} tokens reused")
     if end.drafted_tokens:

@@ -71,7 +71,7 @@ def fill(page: Any) -> None:
     """Results on the tabs that have a model: a look, a comparison, a continuation, labels, an answer."""
     page.locator("#chat-box textarea").fill("What is the capital of France?")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#chat-said:text-matches('tokens? read')", timeout=120_000)
+    page.wait_for_selector("#chat-said:has-text('tokens read')", timeout=120_000)
     tab(page, "Completion")
     page.locator("#complete-text textarea").fill("The capital of France is")
     page.locator("#complete-run").click()

@@ -123,7 +123,7 @@ class Visitor:
         """The answer is there, and is this person's own."""
         page, own = self.page, self.country
         if self.what == "chat":
-            page.wait_for_function("document.querySelector('#chat-said').innerText.includes(' read')")
+            page.wait_for_function("document.querySelector('#chat-said').innerText.includes('tokens read')")
             log = page.locator("#chat-log").inner_text()
             assert f"capital of {own}?" in log and not any(f"capital of {other}?" in log for other in COUNTRIES if other != own)
             assert len(log) > len(f"What is the capital of {own}?") + 5
