@@ -1,6 +1,7 @@
 """The Inspect tab in a real browser on the real server: run, open a head, read a token."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,7 +126,7 @@ def test_an_image_is_seen_through_its_patches(page: Any) -> None:
     assert page.locator("#inspect-text").is_hidden() and page.locator("#inspect-image").is_visible()
 
 
-def test_the_words_of_a_recording_look_at_its_moments(page: Any) -> None:
+def test_the_words_of_a_recording_look_at_its_moments(whisper_tiny: Path, page: Any) -> None:
     said = inside(page, "Speech", "speech")
     assert "moments of the recording · 4 layers · 6 heads" in said
     columns = page.locator(".av-columns .av-token")
