@@ -84,7 +84,8 @@ def generate(
         prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
     )
     config = job.config
-    if training := model.training:
+    training = model.training
+    if any(module.training for module in model.modules()):  # an adapter that was just put on may be, where the model is not
         model.eval()
     if streamer is not None:
         streamer.put(job.decoding.ids)
